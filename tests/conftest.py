@@ -1,0 +1,81 @@
+"""Programs that some tests need: skipped without them on your machine, never in CI."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+
+import pytest
+
+
+def _program(names, what, package):
+    """The path of the first of *names* that is installed.
+
+    Without one the test is skipped, with a line that says so; in CI it fails.
+    """
+    for name in names:
+        if path := shutil.which(name):
+            return path
+    message = f"{what} is not installed (Debian: apt-get install {package})"
+    if os.environ.get("CI", "").lower() in ("", "0", "false"):
+        pytest.skip(message)
+    pytest.fail(f"{message}, and CI may not skip this test", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """The path of Chromium or Chrome, for playwright's ``executable_path``."""
+    names = [
+        "chromium",
+        "chromium-browser",
+        "google-chrome",
+        "google-chrome-stable",
+        "/Applications/Chromium.app/Contents/MacOS/Chromium",
+        "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    ]
+    return _program(names, "chromium", "chromium")
+
+
+@pytest.fixture
+def redis_server(tmp_path_factory):
+    """The URL of a real redis-server on a free loopback port, ended after the test."""
+    program = _program(["redis-server"], "redis-server", "redis-server")
+    folder = tmp_path_factory.mktemp("redis")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    where = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)]
+    log = (folder / "log").open("w+")
+    server = subprocess.Popen(
+        [program, *where, "--save", "", "--appendonly", "no"],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+    try:
+        _wait_until_redis_answers(server, port, log)
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        server.terminate()
+        try:
+            server.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+        log.close()
+
+
+def _wait_until_redis_answers(server, port, log, seconds=10):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+                connection.sendall(b"PING\r\n")
+                if connection.recv(7) == b"+PONG\r\n":
+                    return
+        except OSError:
+            pass
+        time.sleep(0.02)
+    log.seek(0)
+    raise RuntimeError(f"redis-server does not answer on port {port}:\n{log.read()}")
