@@ -1,0 +1,409 @@
+"""Checks for the labs: does the learner's code do what the task asks?
+
+A lab's author writes a check as a plain function and names its task:
+
+    @task(2, "acknowledge after the work", hint="Where is xack, before the work or after it?")
+    def check_task_2(handle):
+        ledger = Ledger()
+        handle(ledger, order)
+        expect_count("charges in the ledger", len(ledger), exactly=1)
+        return "1 order, 1 charge"
+
+In the lab, one line in a locked cell runs it: `lab.check_task_2(handle)`. It prints
+"✓ Task 2: …", or raises `Refused`, which shows a few lines and no traceback: what was
+expected, what came out and where to look.
+
+Whatever the learner's functions do is dealt with here. They get a time limit for each
+call; what they print is shown below the verdict; where they raise, their own line is shown.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import ctypes
+import functools
+import inspect
+import io
+import linecache
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from contextlib import redirect_stdout
+from types import CodeType, FrameType
+from typing import NoReturn
+
+from helpers.claims import Condition, report, short
+
+LIMIT = 10.0  # seconds that one call of the learner's code may take
+ENDING = 0.5  # seconds that are spent on ending a call which has not come back
+PRINTED_LINES = 10  # of the learner's prints, shown below the verdict
+
+
+class Refused(AssertionError):
+    """The learner's code does not do what the task asks. Its text is all there is to show."""
+
+    def _render_traceback_(self) -> list[str]:
+        return str(self).splitlines()
+
+
+# -- What authors write -----------------------------------------------------------------
+
+
+def task(number: int, title: str, *, hint: str = "", limit: float = LIMIT) -> Callable:
+    """Make a plain function the check of a task: see `judge`."""
+    return judge(f"Task {number}", title, hint=hint, limit=limit)
+
+
+def judge(name: str, title: str, *, hint: str = "", limit: float = LIMIT) -> Callable:
+    """Make a plain function a check of that name, such as "Verdict", on a whole lab.
+
+    Each function among its arguments is the learner's: a call that raises, or has not come
+    back after `limit` seconds, ends the check there with a refusal. Classes and objects
+    are passed as they are; guard calls of their methods with `call`. A text that the
+    function returns is printed after the verdict. `hint` is shown where a refusal has none.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def check(*args: object, **kwargs: object) -> None:
+            given = signature.bind(*args, **kwargs)
+            run = _Check(name, title, hint, limit, function.__code__)
+            for argument, value in given.arguments.items():
+                given.arguments[argument] = run.accept(argument, value)
+            run(lambda: function(*given.args, **given.kwargs))
+
+        return check
+
+    return decorate
+
+
+def expect(
+    what: str,
+    got: object,
+    *,
+    equals: object = None,
+    one_of: tuple | None = None,
+    is_a: type | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    more_than: float | None = None,
+    less_than: float | None = None,
+    between: tuple[float, float] | None = None,
+    unit: str = "",
+    hint: str = "",
+) -> None:
+    """Refuse unless `got`, a value, meets the one condition given.
+
+    what: names the value in the learner's terms: "what charge() returns for a declined card".
+    equals: the value itself, and of a like type (True is not 1); None cannot be asked for.
+    """
+    bounds = {
+        "equals": equals, "at_least": at_least, "at_most": at_most,
+        "more_than": more_than, "less_than": less_than, "between": between,
+    }  # fmt: skip
+    if is_a is None and one_of is None:
+        condition = Condition.given(**bounds)
+        try:
+            right = condition.holds(got) and (equals is None or _same(got, equals))
+        except (TypeError, ValueError):
+            right = False  # None, NaN, a text for a number: an answer, and a wrong one
+        wanted, came = condition.texts(got, unit)
+        if wanted == came:  # it only looks like the one expected
+            came = f"{came}, a {type(got).__name__}"
+    else:
+        if [*bounds.values(), is_a, one_of].count(None) != 7:
+            raise TypeError("Give exactly one condition.")
+        right = (
+            isinstance(got, is_a)
+            if is_a
+            else any(_same(got, value) for value in one_of)
+        )
+        wanted = _a(is_a.__name__) if is_a else " or ".join(map(short, one_of))
+        came = short(got)
+    came = _nothing(got) or came
+    if not right:
+        _refuse(what, expected=wanted, got=came, hint=hint)
+
+
+def expect_count(
+    what: str,
+    got: int,
+    *,
+    exactly: int | None = None,
+    at_least: int | None = None,
+    at_most: int | None = None,
+    between: tuple[int, int] | None = None,
+    hint: str = "",
+) -> None:
+    """Refuse unless `got`, which the check itself has counted, meets the one condition given.
+
+    what: what was counted, in the plural: "charges in the ledger".
+    """
+    if not isinstance(got, int) or isinstance(got, bool) or got < 0:
+        raise TypeError(
+            f"A count is a whole number from 0 on, not {got!r}. For a value, use expect."
+        )
+    condition = Condition.given(
+        equals=exactly, at_least=at_least, at_most=at_most, between=between
+    )
+    if not condition.holds(got):
+        wanted, came = condition.texts(got)
+        _refuse(
+            what,
+            expected=f"exactly {wanted}" if exactly is not None else wanted,
+            got=came,
+            hint=hint,
+        )
+
+
+def expect_raises(
+    what: str,
+    kind: type[BaseException],
+    fn: Callable,
+    *args: object,
+    hint: str = "",
+    **kwargs: object,
+) -> BaseException:
+    """Refuse unless `fn(*args, **kwargs)` raises a `kind`; return what it raised."""
+    try:
+        got = call(fn, *args, **kwargs)
+    except Refused as refusal:
+        error = refusal.__cause__
+        if isinstance(error, kind):
+            return error
+        if not isinstance(error, Exception) or isinstance(error, NotImplementedError):
+            raise
+        came = _named(error)
+    else:
+        came = f"no error, and {_nothing(got) or short(got)}"
+    _refuse(what, expected=_a(kind.__name__), got=came, hint=hint)
+
+
+def call(
+    fn: Callable, *args: object, limit: float | None = None, **kwargs: object
+) -> object:
+    """Call the learner's code with the time limit, and refuse if it raises or hangs."""
+    check = _current.get()
+    if check is None:
+        raise RuntimeError("call() belongs inside a function marked with @task(...).")
+    learners = fn if isinstance(fn, _Learners) else _Learners(check, fn)
+    return learners.within(limit or check.limit, args, kwargs)
+
+
+# -- A check as it runs -----------------------------------------------------------------
+
+_current: contextvars.ContextVar[_Check | None] = contextvars.ContextVar(
+    "check", default=None
+)
+
+
+class _Check:
+    """One run of a check: the task it belongs to, and whose code is the learner's."""
+
+    def __init__(
+        self, name: str, title: str, hint: str, limit: float, code: CodeType
+    ) -> None:
+        self.name, self.title, self.hint, self.limit = name, title, hint, limit
+        self.code = code  # of the check itself
+        self.files: set[str] = set()
+        self.threads: list[threading.Thread] = []  # with the learner's calls
+
+    def accept(self, name: str, value: object) -> object:
+        """What the learner handed in: a function gets its guard."""
+        if value is None or value is ...:
+            raise Refused(
+                report(
+                    f"✗ {self.name}: {self.title}",
+                    expected=f"your {name}",
+                    got=short(value),
+                    hint=f"define {name} in the cell above, run it, and run this cell again",
+                )
+            )
+        self.files |= _file_of(value)
+        if inspect.isfunction(value) or inspect.ismethod(value):
+            return _Learners(self, value)
+        return value
+
+    def __call__(self, body: Callable[[], object]) -> None:
+        """Run the check's body; print the verdict or raise `Refused`."""
+        token = _current.set(self)
+        printed = io.StringIO()
+        refusal: Refused | None = None
+        verdict = None
+        try:
+            with redirect_stdout(printed):
+                verdict = body()
+        except Refused as error:
+            refusal = error
+        except Exception as error:
+            refusal = self.raised(error)
+        finally:
+            _current.reset(token)
+            for thread in self.threads:
+                _end(thread)
+        said = _printed(printed.getvalue())
+        if refusal is not None:
+            raise Refused(
+                str(refusal) + (f"\n{said}" if said else "")
+            ) from refusal.__cause__
+        print(f"✓ {self.name}: {self.title}")
+        if isinstance(verdict, str) and verdict:
+            print(f"  {verdict}")
+        if said:
+            print(said)
+
+    def refusal(self, what: str, hint: str = "", **facts: str) -> Refused:
+        title = f"✗ {self.name}: {self.title}\n  {what}"
+        return Refused(report(title, **facts, hint=hint or self.hint))
+
+    def raised(self, error: BaseException) -> Refused:
+        """The refusal for an exception, with the learner's line if it comes from there."""
+        frames = list(traceback.walk_tb(error.__traceback__))
+        place = self.line(frames)
+        if isinstance(error, NotImplementedError) and self.is_learners(frames[-1][0]):
+            refusal = Refused(self.to_do(error))
+        elif place:
+            refusal = self.refusal(f"your code raised {_named(error)}", at=place)
+        else:
+            refusal = self.refusal(
+                f"the check could not go on: {_named(error)}",
+                hint="run the notebook from the top; if this stays, the check itself is wrong",
+            )
+        refusal.__cause__ = error
+        return refusal
+
+    def to_do(self, error: NotImplementedError) -> str:
+        """For a stub: the task it names, since a check may need the work of another task."""
+        name, _, title = str(error).partition(":")
+        if not name.startswith("Task "):
+            name, title = self.name, self.title
+        return f"{name} is still to do: {title.strip() or self.title}"
+
+    def hung(self, limit: float, thread: threading.Thread) -> Refused:
+        """The refusal for a call that has not come back, with the line it is at."""
+        frame = sys._current_frames().get(thread.ident)
+        frames = reversed(list(traceback.walk_stack(frame))) if frame else ()
+        return self.refusal(
+            f"your code did not come back within {limit:g} s", at=self.line(frames)
+        )
+
+    def line(self, frames: Iterable[tuple[FrameType, int]]) -> str:
+        """The learner's own line that is furthest in: "line 3, in charge(): reply = …"."""
+        place = ""
+        for frame, number in frames:
+            if self.is_learners(frame):
+                code = linecache.getline(frame.f_code.co_filename, number).strip()
+                name = frame.f_code.co_name
+                place = f"line {number}" + (
+                    "" if name.startswith("<") else f", in {name}()"
+                )
+                place += f": {code}" if code else ""
+        return place
+
+    def is_learners(self, frame: FrameType) -> bool:
+        file = frame.f_code.co_filename
+        return frame.f_code is not self.code and (
+            file in self.files or "ipykernel_" in file
+        )
+
+
+class _Learners:
+    """A function of the learner's: each call has a time limit, and what it raises refuses."""
+
+    def __init__(self, check: _Check, function: Callable) -> None:
+        self._check, self._function = check, function
+        check.files |= _file_of(function)
+        functools.update_wrapper(self, function, updated=())
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        return self.within(self._check.limit, args, kwargs)
+
+    def within(self, limit: float, args: tuple, kwargs: dict) -> object:
+        """The call in a thread, which is ended with the check if it has not come back by then."""
+        outcome: dict[str, object] = {}
+
+        def work() -> None:
+            try:
+                outcome["value"] = self._function(*args, **kwargs)
+            except BaseException as error:
+                outcome["error"] = error
+
+        thread = threading.Thread(
+            target=contextvars.copy_context().run,
+            args=(work,),
+            name="learner's code",
+            daemon=True,
+        )
+        self._check.threads.append(thread)
+        thread.start()
+        thread.join(limit)
+        if thread.is_alive():
+            raise self._check.hung(limit, thread)
+        if error := outcome.get("error"):
+            raise error if isinstance(error, Refused) else self._check.raised(error)
+        return outcome["value"]
+
+
+def _end(thread: threading.Thread) -> None:
+    """Raise SystemExit in the learner's thread, wherever it is, until it has ended.
+
+    A thread that sleeps, or waits for a reply, takes it when that is over; we do not wait for it.
+    """
+    raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    deadline = time.monotonic() + ENDING
+    while thread.is_alive() and time.monotonic() < deadline:
+        raise_in(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
+        thread.join(0.02)
+
+
+# -- Words ------------------------------------------------------------------------------
+
+
+def _refuse(what: str, hint: str, **facts: str) -> NoReturn:
+    if check := _current.get():
+        raise check.refusal(what, hint, **facts)
+    raise Refused(report(f"✗ {what}", **facts, hint=hint))
+
+
+def _file_of(value: object) -> set[str]:
+    """The file, or the cell, in which a function or a class was written."""
+    if inspect.isclass(value):
+        return set().union(*(_file_of(member) for member in vars(value).values()))
+    if isinstance(value, staticmethod | classmethod):
+        value = value.__func__
+    code = getattr(inspect.unwrap(value), "__code__", None) if callable(value) else None
+    return {code.co_filename} if code else set()
+
+
+def _same(got: object, wanted: object) -> bool:
+    try:
+        return isinstance(got, bool) == isinstance(wanted, bool) and bool(got == wanted)
+    except Exception:  # an object of the learner's may not even compare
+        return False
+
+
+def _nothing(got: object) -> str:
+    return "None (nothing was returned)" if got is None else ""
+
+
+def _named(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    text = text if len(text) <= 200 else f"{text[:199]}…"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _a(word: str) -> str:
+    return f"{'an' if word[0] in 'AEIOUaeiou' else 'a'} {word}"
+
+
+def _printed(text: str) -> str:
+    lines = text.rstrip().splitlines()
+    if not lines:
+        return ""
+    more = len(lines) - PRINTED_LINES
+    shown = lines[:PRINTED_LINES] + ([f"… and {more} more lines"] if more > 0 else [])
+    return "\n".join(["  printed meanwhile:", *(f"    {line}" for line in shown)])

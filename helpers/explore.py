@@ -1,0 +1,443 @@
+"""Explore widgets: controls joined to a drawing and, where there is one, to a real run.
+
+    def draw(figure, points, threads, seconds):
+        ax = figure.subplots()
+        ...
+
+    explore(
+        draw,
+        measure=measure,
+        alt="Customers a second against threads: the line is n / L, the dots are measured.",
+        threads=slider("Threads", 1, 8, 1, 2),
+        seconds=slider("Payments takes", 0.0, 1.0, 0.05, 0.4, "s"),
+    )
+
+`draw` is a plain function that draws into the figure it is given; it follows the controls
+as they are dragged. `measure` is a plain function too; it runs when its button is pressed.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import inspect
+import itertools
+import math
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from numbers import Real
+
+
+@dataclass(frozen=True)
+class Point:
+    """A measurement: the position of the controls, and what came out."""
+
+    params: dict[str, object]
+    result: object
+
+
+def slider(
+    label: str, low: float, high: float, step: float, start: float, unit: str = ""
+):
+    """A slider from `low` to `high`; whole numbers throughout give whole numbers."""
+    import ipywidgets
+
+    _check_label(label)
+    for name, value in {"low": low, "high": high, "step": step, "start": start}.items():
+        if (
+            not isinstance(value, Real)
+            or isinstance(value, bool)
+            or not math.isfinite(value)
+        ):
+            raise TypeError(
+                f"{name} of the slider {label!r} is a number, not {value!r}."
+            )
+    if not low < high:
+        raise ValueError(
+            f"The slider {label!r} needs low < high, not {low} and {high}."
+        )
+    if not 0 < step <= high - low:
+        raise ValueError(
+            f"The step of the slider {label!r} lies between 0 and its range, not at {step}."
+        )
+    if not low <= start <= high:
+        raise ValueError(
+            f"The slider {label!r} starts between {low} and {high}, not at {start}."
+        )
+
+    whole = all(isinstance(value, int) for value in (low, high, step, start))
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    decimals += round(step, decimals) != step  # such as 0.25
+    kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
+    return kind(
+        value=start,
+        min=low,
+        max=high,
+        step=step,
+        description=f"{label} ({unit})" if unit else label,
+        tooltip=f"{label}: from {low:g} to {high:g} {unit}".strip(),
+        readout_format="d" if whole else f".{decimals}f",
+        continuous_update=True,
+        **_looks(),
+    )
+
+
+def choice(label: str, options: list, start: object):
+    """A list to choose one of several values from; texts show as they are."""
+    import ipywidgets
+
+    _check_label(label)
+    options = list(options)
+    if len(options) < 2:
+        raise ValueError(f"The choice {label!r} needs two options or more.")
+    if start not in options:
+        raise ValueError(
+            f"The choice {label!r} starts at one of {options}, not at {start!r}."
+        )
+    return ipywidgets.Dropdown(
+        options=options, value=start, description=label, tooltip=label, **_looks()
+    )
+
+
+def explore(draw: Callable, *, measure: Callable | None = None, alt: str, **controls):
+    """Join controls to a drawing; return the widget, which a cell shows as its last line.
+
+    draw: `draw(figure, **params)`, with the position of each control by its name; it draws
+        into a matplotlib Figure that is empty each time. With `measure` it is
+        `draw(figure, points, **params)`, where `points` are the `Point`s measured so far.
+    measure: `measure(**params)`, a real run; what it returns becomes a `Point`. If it has a
+        parameter `stopping`, it gets a function that is true once Stop was pressed.
+    alt: what the picture shows, in a sentence, for whoever cannot see it.
+    controls: a `slider` or a `choice` for each parameter of the two functions.
+
+    For tests the widget has `.params`, `.figure`, `.points`, `.set(**params)`, `.measure()`
+    and `.ends()`; an exception in `draw` or `measure` comes out of these as it is.
+    """
+    import ipywidgets
+
+    if not callable(draw):
+        raise TypeError(f"draw is a function that draws into a figure, not {draw!r}.")
+    if measure is not None and not callable(measure):
+        raise TypeError(f"measure is a function that makes a run, not {measure!r}.")
+    if not isinstance(alt, str) or not alt.strip():
+        raise ValueError("Say in alt what the picture shows, in a sentence.")
+    if not controls:
+        raise ValueError("Give at least one control: name=slider(...).")
+    for name, control in controls.items():
+        if not isinstance(control, ipywidgets.ValueWidget):
+            raise TypeError(
+                f"{name} is a slider(...) or a choice(...), not {control!r}."
+            )
+    _check_takes(draw, 1 if measure is None else 2, controls)
+    if measure is not None:
+        _check_takes(measure, 0, controls)
+    return _explore_class()(draw, measure, alt, controls)
+
+
+@cache
+def _explore_class() -> type:
+    """The class of the widget. It is made at first use, since ipywidgets loads slowly."""
+    import ipywidgets
+    from traitlets import Unicode
+
+    from helpers import figures, load
+
+    class Picture(ipywidgets.Image):
+        """An image whose tooltip works as its alternative text.
+
+        The browser's half of ipywidgets 8.1 reads `description` before it sets a tooltip, and
+        fails on an Image, which has none.
+        """
+
+        description = Unicode("").tag(sync=True)
+
+    class Explore(ipywidgets.VBox):
+        """Controls, picture and buttons."""
+
+        def __init__(
+            self, draw: Callable, measure: Callable | None, alt: str, controls: dict
+        ):
+            self.figure = figures.figure()
+            self.controls = controls
+            self.points: list[Point] = []
+            self._draw, self._measure, self._alt = draw, measure, alt
+            self._saved = self.params
+            self._placing = self._undrawn = False
+            self._worker: threading.Thread | None = None
+            self._starting = threading.Lock()
+            self._stop = threading.Event()
+            self._error: BaseException | None = None
+
+            self._picture = Picture(
+                format="png",
+                value=self._drawn(),
+                tooltip=alt,
+                layout={
+                    "width": f"{self._width}px",
+                    "max_width": "100%",
+                    "margin": "2px 0",  # beside it, there would be more than 100 %
+                },
+            )
+            self._status = ipywidgets.HTML()
+            self._reset_button = _button(
+                "Reset", "Back to where it started", self.reset
+            )
+            buttons = [self._reset_button]
+            if measure:
+                self._measure_button = _button(
+                    "Measure", "Make a real run with these settings", self._start
+                )
+                self._stop_button = _button("Stop", "End the run under way", self.stop)
+                self._stop_button.disabled = True
+                stoppable = "stopping" in inspect.signature(measure).parameters
+                buttons = [
+                    self._measure_button,
+                    *[self._stop_button] * stoppable,
+                    *buttons,
+                ]
+            super().__init__(
+                [
+                    *controls.values(),
+                    self._picture,
+                    ipywidgets.HBox(buttons),
+                    self._status,
+                ]
+            )
+            for control in controls.values():
+                control.observe(self._moved, "value")
+            _take_over(self, draw)
+
+        # What tests and callbacks use
+
+        @property
+        def params(self) -> dict[str, object]:
+            """The position of each control."""
+            return {name: control.value for name, control in self.controls.items()}
+
+        def set(self, **params: object) -> None:
+            """Move controls and draw once."""
+            for name, value in params.items():
+                _check_position(name, value, self.controls)
+            self._place(params)
+            self._redraw()
+
+        def ends(self) -> Iterator[dict[str, object]]:
+            """The positions with each control at one of its ends (or at one of its options)."""
+            places = [
+                control.options
+                if hasattr(control, "options")
+                else (control.min, control.max)
+                for control in self.controls.values()
+            ]
+            for values in itertools.product(*places):
+                yield dict(zip(self.controls, values, strict=True))
+
+        def measure(self) -> Point:
+            """Make a run as the button does, and wait for it."""
+            if self._measure is None:
+                raise RuntimeError(
+                    "This widget has nothing to measure: it was made without measure=."
+                )
+            count = len(self.points)
+            self._start()
+            self._worker.join()
+            if self._error:
+                raise self._error
+            if len(self.points) == count:
+                raise RuntimeError("The run was stopped.")
+            return self.points[-1]
+
+        def stop(self) -> None:
+            """Ask the run under way to end; its result is dropped."""
+            self._stop.set()
+
+        @property
+        def running(self) -> bool:
+            """Is a run under way?"""
+            return self._worker is not None and self._worker.is_alive()
+
+        def reset(self) -> None:
+            """Back to the state in the saved notebook: the controls' start, and no measurements."""
+            self.stop()
+            self.points.clear()
+            self._place(self._saved)
+            self._say("")
+            self._redraw()
+
+        # Drawing
+
+        @property
+        def _width(self) -> int:
+            return round(self.figure.get_figwidth() * figures.PIXELS_PER_INCH)
+
+        def _drawn(self) -> bytes:
+            with figures.drawing:
+                self.figure.clear()
+                points = [] if self._measure is None else [list(self.points)]
+                self._draw(self.figure, *points, **self.params)
+                return figures.png(self.figure)
+
+        def _redraw(self) -> None:
+            with figures.drawing:  # until it is sent, so that pictures come in order
+                self._picture.value = self._drawn()
+
+        def _moved(self, _change: object) -> None:
+            """A control was moved by hand."""
+            if self._placing:
+                return
+            try:
+                self._redraw()
+            except Exception as error:
+                self._undrawn = True
+                self._say(_told("This could not be drawn", error))
+            else:
+                if self._undrawn:
+                    self._undrawn = False
+                    self._say("")
+
+        def _place(self, params: dict[str, object]) -> None:
+            self._placing = True
+            try:
+                for name, value in params.items():
+                    self.controls[name].value = value
+            finally:
+                self._placing = False
+
+        # Measuring
+
+        def _start(self) -> None:
+            with self._starting:
+                if self.running:
+                    return
+                self._error = None
+                self._stop = threading.Event()
+                self._busy(True)
+                self._worker = threading.Thread(
+                    target=self._run,
+                    args=(self.params, self._stop),
+                    name="measure",
+                    daemon=True,
+                )
+                self._worker.start()
+
+        def _run(self, params: dict[str, object], stop: threading.Event) -> None:
+            extra = {}
+            if "stopping" in inspect.signature(self._measure).parameters:
+                extra["stopping"] = stop.is_set
+            try:
+                result = self._measure(**params, **extra)
+                if stop.is_set():
+                    self._say("Stopped. Nothing was added.")
+                else:
+                    self.points.append(Point(params, result))
+                    self._redraw()
+                    self._say(f"Measured {_times(len(self.points))}.")
+            except BaseException as error:
+                self._error = error
+                self._say(_told("The run failed", error))
+            finally:
+                self._busy(False)
+
+        def _busy(self, busy: bool) -> None:
+            self._measure_button.disabled = busy
+            self._measure_button.description = "Measuring …" if busy else "Measure"
+            self._stop_button.disabled = not busy
+            if busy:
+                self._status.value = load.bar("A real run is under way")
+
+        def _say(self, text: str) -> None:
+            self._status.value = (
+                f'<span role="status">{html.escape(text)}</span>' if text else ""
+            )
+
+        # Showing
+
+        def __repr__(self) -> str:
+            return self._alt
+
+        def _repr_mimebundle_(self, **kwargs: object):
+            """The live widget and, for pages without a kernel, the picture."""
+            data = super()._repr_mimebundle_(**kwargs)
+            picture, metadata = figures.mimebundle(self.figure, self._alt)
+            picture["image/png"] = base64.b64encode(picture["image/png"]).decode()
+            return data | picture, metadata
+
+    return Explore
+
+
+# One drawing has one widget that measures: running its cell again ends the old one's run.
+_widgets: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
+
+
+def _take_over(widget: object, draw: Callable) -> None:
+    key = getattr(draw, "__module__", ""), getattr(draw, "__qualname__", repr(draw))
+    if old := _widgets.get(key):
+        old.stop()
+    _widgets[key] = widget
+
+
+def _button(label: str, tooltip: str, pressed: Callable[[], None]):
+    import ipywidgets
+
+    button = ipywidgets.Button(description=label, tooltip=tooltip)
+    button.on_click(lambda _: pressed())
+    return button
+
+
+def _looks() -> dict[str, dict]:
+    return {
+        "style": {"description_width": "12em"},
+        "layout": {"width": "min(36em, 100% - 4px)"},  # its margins take the rest
+    }
+
+
+def _told(what: str, error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{what}: {type(error).__name__}" + (f": {text[:200]}" if text else "")
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def _check_label(label: object) -> None:
+    if not isinstance(label, str) or not label.strip():
+        raise TypeError(
+            f"A control needs a label that says what it sets, not {label!r}."
+        )
+
+
+def _check_takes(function: Callable, positional: int, controls: dict) -> None:
+    """Will `function` take what it is going to be given? Better said now than at the first drag."""
+    signature = inspect.signature(function)
+    extra = (
+        {"stopping": None}
+        if "stopping" in signature.parameters and not positional
+        else {}
+    )
+    try:
+        signature.bind(*[None] * positional, **controls, **extra)
+    except TypeError as error:
+        wanted = ", ".join(["figure", "points"][:positional] + list(controls))
+        name = getattr(function, "__name__", "The function")
+        raise TypeError(f"{name} must take ({wanted}): {error}.") from None
+
+
+def _check_position(name: str, value: object, controls: dict) -> None:
+    if name not in controls:
+        raise ValueError(
+            f"There is no control {name!r}; there are {', '.join(controls)}."
+        )
+    control = controls[name]
+    if hasattr(control, "options"):
+        if value not in control.options:
+            raise ValueError(
+                f"{name} is one of {list(control.options)}, not {value!r}."
+            )
+    elif not isinstance(value, Real) or not control.min <= value <= control.max:
+        raise ValueError(
+            f"{name} lies between {control.min} and {control.max}, not at {value!r}."
+        )
