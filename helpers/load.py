@@ -22,8 +22,10 @@ from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from numbers import Real
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:  # loaded when a run is summed up: services' processes never need it
+    import numpy as np
 
 MOST_THREADS = 200
 MOST_REQUESTS = 1_000_000
@@ -107,6 +109,8 @@ class Run:
             )
         if not 0 <= q <= 100:
             raise ValueError(f"A percentile lies between 0 and 100, not at {q}.")
+        import numpy as np
+
         return float(np.percentile(self.latency, q))
 
     def summary(self) -> str:
@@ -487,6 +491,8 @@ def _run(
     ok: Callable | None,
 ) -> Run:
     """Sum up. A call that is still on its way failed now."""
+    import numpy as np
+
     now = clock() - start
     finished = [record.finished for record in records]
     missing = [math.isnan(moment) for moment in finished]

@@ -1,0 +1,41 @@
+"""Small helpers that keep out of the way of the subject: start a service, draw a timeline, measure a load.
+
+The notebooks import everything from here. Each module can be read on its own; what is heavy to import
+(matplotlib, ipywidgets, grpc, redis, OpenTelemetry) is imported when it is first used.
+"""
+
+from helpers.broker import start_broker
+from helpers.checkup import check_environment
+from helpers.claims import claim
+from helpers.explore import choice, explore, slider
+from helpers.figures import ASYNC, SYNC, chart, colour, show
+from helpers.load import at_once, closed_loop, open_loop, session
+from helpers.registry import stop_all
+from helpers.services import serve
+from helpers.streams import backlog, run_workers
+from helpers.system import system
+from helpers.timeline import timeline
+
+__all__ = [
+    "ASYNC",
+    "SYNC",
+    "at_once",
+    "backlog",
+    "chart",
+    "check_environment",
+    "choice",
+    "claim",
+    "closed_loop",
+    "colour",
+    "explore",
+    "open_loop",
+    "run_workers",
+    "serve",
+    "session",
+    "show",
+    "slider",
+    "start_broker",
+    "stop_all",
+    "system",
+    "timeline",
+]
