@@ -194,10 +194,18 @@ def call(
     return learners.within(limit or check.limit, args, kwargs)
 
 
+def situation(when: str) -> None:
+    """Name the case that comes now, such as "when nobody listens", for what may go wrong in it."""
+    _situation.set(when)
+
+
 # -- A check as it runs -----------------------------------------------------------------
 
 _current: contextvars.ContextVar[_Check | None] = contextvars.ContextVar(
     "check", default=None
+)
+_situation: contextvars.ContextVar[str] = contextvars.ContextVar(
+    "situation", default=""
 )
 
 
@@ -230,7 +238,7 @@ class _Check:
 
     def __call__(self, body: Callable[[], object]) -> None:
         """Run the check's body; print the verdict or raise `Refused`."""
-        token = _current.set(self)
+        token, case = _current.set(self), _situation.set("")
         printed = io.StringIO()
         refusal: Refused | None = None
         verdict = None
@@ -243,6 +251,7 @@ class _Check:
             refusal = self.raised(error)
         finally:
             _current.reset(token)
+            _situation.reset(case)
             for thread in self.threads:
                 _end(thread)
         said = _printed(printed.getvalue())
@@ -267,7 +276,8 @@ class _Check:
         if isinstance(error, NotImplementedError) and self.is_learners(frames[-1][0]):
             refusal = Refused(self.to_do(error))
         elif place:
-            refusal = self.refusal(f"your code raised {_named(error)}", at=place)
+            what = f"your code raised {_named(error)}"
+            refusal = self.refusal(what, case=_situation.get(), at=place)
         else:
             refusal = self.refusal(
                 f"the check could not go on: {_named(error)}",
@@ -287,9 +297,8 @@ class _Check:
         """The refusal for a call that has not come back, with the line it is at."""
         frame = sys._current_frames().get(thread.ident)
         frames = reversed(list(traceback.walk_stack(frame))) if frame else ()
-        return self.refusal(
-            f"your code did not come back within {limit:g} s", at=self.line(frames)
-        )
+        what = f"your code did not come back within {limit:g} s"
+        return self.refusal(what, case=_situation.get(), at=self.line(frames))
 
     def line(self, frames: Iterable[tuple[FrameType, int]]) -> str:
         """The learner's own line that is furthest in: "line 3, in charge(): reply = …"."""
@@ -355,9 +364,15 @@ def _end(thread: threading.Thread) -> None:
     """
     raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
     deadline = time.monotonic() + ENDING
-    while thread.is_alive() and time.monotonic() < deadline:
-        raise_in(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
-        thread.join(0.02)
+    hook = sys.unraisablehook
+    # It may strike in a finaliser, which would report it as an error of its own.
+    sys.unraisablehook = lambda info: info.exc_type is SystemExit or hook(info)
+    try:
+        while thread.is_alive() and time.monotonic() < deadline:
+            raise_in(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
+            thread.join(0.02)
+    finally:
+        sys.unraisablehook = hook
 
 
 # -- Words ------------------------------------------------------------------------------
@@ -392,7 +407,7 @@ def _nothing(got: object) -> str:
 
 def _named(error: BaseException) -> str:
     text = " ".join(str(error).split())
-    text = text if len(text) <= 200 else f"{text[:199]}…"
+    text = text if len(text) <= 120 else f"{text[:119]}…"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

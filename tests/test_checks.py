@@ -1,10 +1,20 @@
 """Lab checks: right answers pass, and every wrong one is refused with words that fit."""
 
+import threading
 import time
 
 import pytest
 
-from helpers.checks import Refused, call, expect, expect_count, expect_raises, task
+from helpers.checks import (
+    Refused,
+    call,
+    expect,
+    expect_count,
+    expect_raises,
+    judge,
+    situation,
+    task,
+)
 
 
 @task(1, "square a number", hint="a number times itself")
@@ -88,6 +98,56 @@ def test_a_call_that_hangs_is_refused_in_time_with_its_line():
     assert time.perf_counter() - began < 2
     assert "did not come back within 0.2 s" in said
     assert "in sleeps(): time.sleep(3)" in said
+
+
+def test_a_call_that_hangs_is_ended_with_the_check(capsys):
+    threads = set(threading.enumerate())
+
+    @task(2, "come back", limit=0.1)
+    def check(fn):
+        fn()
+
+    def tries_for_ever():
+        while True:
+            try:
+                print("once more")
+                raise ConnectionError
+            except Exception:
+                time.sleep(0.001)
+
+    assert "did not come back within 0.1 s" in refusal(check, tries_for_ever)
+    assert set(threading.enumerate()) <= threads
+    capsys.readouterr()
+    time.sleep(0.05)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_call_that_cannot_be_ended_does_not_hold_up_the_check():
+    @task(2, "come back", limit=0.1)
+    def check(fn):
+        fn()
+
+    began = time.perf_counter()
+    refusal(check, lambda: time.sleep(2))
+    assert time.perf_counter() - began < 1.5
+
+
+def test_the_case_is_named_when_the_code_raises_or_hangs():
+    @task(2, "come back", limit=0.1)
+    def check(fn):
+        situation("for a number")
+        fn(1)
+        situation("for a text")
+        fn("1")
+
+    assert "\n  case: for a text\n  at: " in refusal(check, lambda n: n + 1)
+    assert "\n  case: for a number\n" in refusal(check, lambda n: time.sleep(0.3))
+
+    @task(3, "another check")
+    def other(fn):
+        fn()
+
+    assert "\n  case:" not in refusal(other, lambda: 1 / 0)
 
 
 def test_a_check_that_is_refused_still_cleans_up():
@@ -212,6 +272,20 @@ def test_a_verdict_is_printed(capsys):
     assert (
         capsys.readouterr().out.splitlines()[1] == "  40 orders, 40 charges, 0 doubles"
     )
+
+
+def test_a_check_of_a_whole_lab_has_a_name_of_its_own(capsys):
+    @judge("Verdict", "a bad day")
+    def verdict(fn):
+        expect("what comes out", fn(), equals=1)
+
+    def stub():
+        raise NotImplementedError("Task 5: all of it")
+
+    verdict(lambda: 1)
+    assert capsys.readouterr().out == "✓ Verdict: a bad day\n"
+    assert refusal(verdict, lambda: 2).startswith("✗ Verdict: a bad day\n")
+    assert refusal(verdict, stub) == "Task 5 is still to do: all of it"
 
 
 # -- Comparisons ------------------------------------------------------------------------
