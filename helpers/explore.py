@@ -30,6 +30,8 @@ from dataclasses import dataclass
 from functools import cache
 from numbers import Real
 
+NOTHING_RUNS = "No service is running. If this needs one, run the cells above again."
+
 
 @dataclass(frozen=True)
 class Point:
@@ -143,7 +145,7 @@ def _explore_class() -> type:
     import ipywidgets
     from traitlets import Unicode
 
-    from helpers import figures, load
+    from helpers import figures, load, registry
 
     class Picture(ipywidgets.Image):
         """An image whose tooltip works as its alternative text.
@@ -337,7 +339,12 @@ def _explore_class() -> type:
                     self._say(f"Measured {_times(len(self.points))}.")
             except BaseException as error:
                 self._error = error
-                self._say(_told("The run failed", error))
+                told = _told("The run failed", error)
+                if (
+                    registry.is_empty()
+                ):  # as after "Run All", at whose end is stop_all()
+                    told = f"{NOTHING_RUNS} {told}"
+                self._say(told)
             finally:
                 self._busy(False)
 

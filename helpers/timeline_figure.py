@@ -78,7 +78,9 @@ def headline(timeline) -> str:
     ]
     if not callers:
         busiest = max(timeline.services, key=timeline.worked)
-        return f"{names.label(busiest)} works {_duration(timeline.worked(busiest), unit)}"
+        return (
+            f"{names.label(busiest)} works {_duration(timeline.worked(busiest), unit)}"
+        )
     caller = max(callers, key=timeline.waited)
     calls = [activity for activity in activities if activity.service == caller]
     waited = timeline.waited(caller)
@@ -139,9 +141,9 @@ def _rows(timeline) -> dict[str, list[Activity]]:
     for name in services:
         stem = _stem(name)
         many = stems[stem] > MANY_CALLERS
-        rows.setdefault(f"{stems[stem]} {stem}s" if many else names.label(name), []).extend(
-            a for a in timeline.activities if a.service == name
-        )
+        rows.setdefault(
+            f"{stems[stem]} {stem}s" if many else names.label(name), []
+        ).extend(a for a in timeline.activities if a.service == name)
     if any(
         arrow.kind == "message" and arrow.target is None for arrow in timeline.arrows
     ):

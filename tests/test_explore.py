@@ -10,9 +10,11 @@ import time
 import nbformat
 import numpy as np
 import pytest
+from flask import Flask
 from nbclient import NotebookClient
 from PIL import Image
 
+from helpers import serve
 from helpers.explore import Point, choice, explore, slider
 
 ALT = "Customers a second against threads: the line is n / L."
@@ -237,6 +239,24 @@ def test_a_run_that_fails_becomes_one_line():
     assert not widget._measure_button.disabled
 
 
+def test_a_run_that_fails_after_stop_all_is_told_what_to_do():
+    def measure(threads, seconds):
+        raise ConnectionError("nobody listens")
+
+    widget = measured(measure)
+    service = serve(Flask("payments"))
+    try:
+        with pytest.raises(ConnectionError):
+            widget.measure()
+        assert "No service is running" not in status(widget)
+    finally:
+        service.stop()
+    with pytest.raises(ConnectionError):
+        widget.measure()
+    assert "No service is running" in status(widget)
+    assert "run the cells above again. The run failed: Conn" in status(widget)
+
+
 def test_reset_goes_back_to_the_saved_state():
     widget = measured(lambda threads, seconds: 3.0)
     saved = picture(widget)
@@ -307,6 +327,7 @@ NOTEBOOK = [
     """
 import time
 from helpers.claims import claim
+from helpers import serve
 from helpers.explore import explore, slider
 from helpers.load import open_loop
 """,

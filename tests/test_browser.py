@@ -1,0 +1,283 @@
+"""The course as a learner meets it: in JupyterLab, in a browser.
+
+Whole-page screenshots of every notebook, light and dark, are kept in build/screenshots/.
+"""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import browser
+import nbformat
+import nbgrader.utils
+import pytest
+
+from tools import labs, notebooks
+
+ROOT = Path(__file__).parent.parent
+SCREENSHOTS = ROOT / "build" / "screenshots"
+NOTEBOOKS = [
+    str(path.relative_to(ROOT))
+    for path in notebooks.course_notebooks()
+    if path.parent.name != "solutions"  # what a learner does not open
+]
+LABS = [name for name in NOTEBOOKS if Path(name).parent == Path("labs")]
+
+MEASURE_SECONDS = 15
+
+
+# Of this module and not of the session: while playwright runs, no other test could use
+# asyncio.
+@pytest.fixture(scope="module")
+def chrome(chromium):
+    with browser.browser(chromium) as chrome:
+        yield chrome
+
+
+@pytest.fixture(scope="module")
+def lab(chromium, tmp_path_factory):
+    """A JupyterLab on a copy of the notebooks, since it saves what it shows."""
+    folder = tmp_path_factory.mktemp("course")
+    for name in ("notebooks", "labs"):
+        shutil.copytree(
+            ROOT / name,
+            folder / name,
+            ignore=shutil.ignore_patterns(".ipynb_checkpoints"),
+        )
+    with browser.jupyterlab_on(folder) as lab:
+        lab.folder = folder
+        yield lab
+
+
+@pytest.fixture(scope="module", params=NOTEBOOKS)
+def opened(request, lab, chrome):
+    """A notebook as it opens, with its stored outputs; the first test of it runs it."""
+    notebook = browser.Notebook(lab, chrome, request.param)
+    notebook.name = request.param.removesuffix(".ipynb").replace("/", "-")
+    yield notebook
+    notebook.close()
+
+
+def outputs(notebook):
+    """(cell, output) for every output, as it would be saved."""
+    return [
+        (cell, output) for cell in notebook.code_cells() for output in cell["outputs"]
+    ]
+
+
+def soon(got, wanted, seconds=browser.ANSWER_SECONDS):
+    """Wait until ``got()`` is *wanted*; fail with both when it does not come to that."""
+    deadline = time.monotonic() + seconds
+    while (value := got()) != wanted and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert value == wanted
+
+
+def faults_of_pictures(notebook):
+    """What is wrong with the pictures among the outputs; nothing when all is well."""
+    stored = sum(
+        any(kind in output.get("data", {}) for kind in notebooks.PICTURES)
+        for _, output in outputs(notebook)
+    )
+    shown = notebook.pictures()
+    faults = [f"{stored} pictures, {len(shown)} shown"] * (len(shown) != stored)
+    for picture in shown:
+        if not picture["shown"]:
+            faults.append(f"empty: {picture['what']}")
+        elif not picture["inside"]:
+            faults.append(f"wider than its column: {picture['what']}")
+        elif abs(picture["stretched"] - 1) > 0.02:
+            faults.append(f"out of shape: {picture['what']}")
+    return faults
+
+
+# Every notebook. The tests of one notebook use the same page, in this order.
+
+
+def test_opens_with_the_pictures_of_the_last_run(opened):
+    soon(lambda: faults_of_pictures(opened), [])
+    assert opened.pop_ups() == []
+
+
+def last_code_cell(notebook):
+    return max(
+        index
+        for index, cell in enumerate(notebook.cells())
+        if cell["cell_type"] == "code"
+    )
+
+
+def numbers_up_to(notebook, number):
+    """What must stand beside the code cells when so many of them have run, in order."""
+    rest = len(notebook.code_cells()) - number
+    return [*range(1, number + 1), *[None] * rest]
+
+
+def test_runs_until_the_services_are_to_be_stopped(opened):
+    opened.clear()
+    assert opened.numbers() == numbers_up_to(opened, 0)
+    opened.run_above(last_code_cell(opened))
+    assert opened.numbers() == numbers_up_to(opened, len(opened.code_cells()) - 1)
+
+
+def explore_calls(notebook):
+    """How many explore widgets the code makes."""
+    return sum(
+        isinstance(node, ast.Call) and getattr(node.func, "id", "") == "explore"
+        for cell in notebook.code_cells()
+        for node in ast.walk(ast.parse(cell["source"]))
+    )
+
+
+def test_explore_widgets_follow_their_controls(opened):
+    soon(lambda: len(opened.explorers()), explore_calls(opened))
+    for explorer in opened.explorers():
+        try_out(explorer)
+
+
+def try_out(explorer):
+    """Move the first and the last control, measure once, go back to the start."""
+    first = explorer.picture()
+    for number in {0, explorer.controls.count() - 1}:
+        before = explorer.picture()
+        explorer.move(number)
+        soon(lambda: explorer.picture() != before, True)  # noqa: B023
+    if explorer.button("Measure").count():
+        before = explorer.picture()
+        explorer.button("Measure").press("Enter")
+        soon(explorer.status, "Measured once.", MEASURE_SECONDS)
+        assert explorer.picture() != before
+        assert explorer.button("Measure").is_enabled()
+    explorer.button("Reset").press("Enter")
+    soon(explorer.picture, first)
+
+
+def test_runs_to_its_end(opened):
+    opened.run_from(last_code_cell(opened))
+    assert opened.numbers() == numbers_up_to(opened, len(opened.code_cells()))
+
+
+def test_shows_no_error_but_where_one_is_meant(opened):
+    failed = [
+        output["evalue"]
+        for cell, output in outputs(opened)
+        if output["output_type"] == "error"
+        and "raises-exception" not in cell["metadata"].get("tags", [])
+    ]
+    assert failed == []
+    assert opened.pop_ups() == []
+
+
+@pytest.mark.parametrize("width", [browser.WIDTH, 800])
+def test_fits_the_window(opened, width):
+    opened.resize(width)
+    soon(lambda: faults_of_pictures(opened), [])
+    soon(opened.too_wide, [])
+    opened.resize(browser.WIDTH)
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_can_be_looked_at(opened, theme):
+    opened.theme(theme)
+    opened.screenshots(SCREENSHOTS, f"{opened.name}-{theme}")
+
+
+def test_the_console_stays_quiet(opened):
+    assert opened.complaints == []
+
+
+# The learner's way through a lab
+
+
+@pytest.mark.parametrize("name", LABS)
+def test_a_lab_refuses_what_is_wrong_and_ticks_what_is_right(lab, chrome, name):
+    """Cell by cell: in each task first a wrong answer, then that of the solution."""
+    path = f"{name.removesuffix('.ipynb')}-mine.ipynb"
+    shutil.copy(ROOT / name, lab.folder / path)
+    answers = answers_of(ROOT / "labs" / "solutions" / Path(name).name)
+    notebook = browser.Notebook(lab, chrome, path)
+    try:
+        to_do, ticks = [], 0
+        for index, cell in enumerate(notebook.cells()):
+            if grade_id(cell) in answers:
+                to_do.append(index)
+                notebook.write(index, STUB.sub("return None", cell["source"]))
+            if cell["cell_type"] == "code":
+                notebook.run(index)
+            if not labs.is_check(nbformat.from_dict(cell)):
+                continue
+            if to_do:
+                assert re.search(
+                    r"^✗ Task \d+: .+\n(?s:.*)\bhint", shown_by(notebook, index)
+                )
+            for task in to_do:
+                notebook.write(task, answers.pop(grade_id(notebook.cells()[task])))
+            for below in range(min(to_do, default=index), index + 1):
+                if notebook.cells()[below]["cell_type"] == "code":
+                    notebook.run(below)
+            assert shown_by(notebook, index).startswith("✓ ")
+            to_do, ticks = [], ticks + 1
+        assert answers == {} and to_do == [] and ticks > 0
+        assert notebook.complaints == []
+        notebook.screenshots(SCREENSHOTS, path.removesuffix(".ipynb").replace("/", "-"))
+    finally:
+        notebook.close()
+
+
+STUB = re.compile(r"raise NotImplementedError\(.*\)")
+MARKS = re.compile(r"^ *### (BEGIN|END) SOLUTION\n?", re.MULTILINE)
+
+
+def grade_id(cell):
+    return cell["metadata"].get("nbgrader", {}).get("grade_id")
+
+
+def answers_of(solution):
+    """{grade_id: source} of the cells that a learner writes."""
+    return {
+        grade_id(cell): MARKS.sub("", cell.source)
+        for cell in notebooks.read(solution).cells
+        if nbgrader.utils.is_solution(cell)
+    }
+
+
+def shown_by(notebook, index):
+    """The text that a cell shows, of a refusal or printed."""
+    cell = notebook.cells()[index]
+    return "".join(each.get("evalue", each.get("text", "")) for each in cell["outputs"])
+
+
+# The newcomer's first command
+
+
+def test_make_lab_opens_the_start_page(chrome):
+    """In the project's own folder, since it is the environment there that is started."""
+    if Path(sys.prefix) != ROOT / ".venv":
+        pytest.skip("make lab starts .venv, and these tests run in another environment")
+    ready = subprocess.run(["make", "-q", ".venv/.runtime-installed"], cwd=ROOT)
+    assert ready.returncode == 0, "make lab would install anew: run make test"
+    start = ROOT / "notebooks" / "00-start-here.ipynb"
+    before = start.read_bytes()
+
+    def command(port, token):
+        args = f"--no-browser --port {port} --ServerApp.token={token}"
+        return ["make", "lab", f"ARGS={args}"]
+
+    size = {"width": browser.WIDTH, "height": browser.HEIGHT}
+    with (
+        browser.jupyterlab(command, cwd=ROOT) as lab,
+        chrome.new_context(viewport=size) as tab,
+    ):
+        page = tab.new_page()
+        page.goto(lab.address(""))
+        page.get_by_role("heading", name="00 Start here").wait_for()
+        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
+        assert page.url.endswith("/lab/tree/notebooks/00-start-here.ipynb")
+        page.wait_for_timeout(1000)  # in which a pop-up would come
+        assert page.locator(browser.POP_UPS).all_inner_texts() == []
+        page.screenshot(path=SCREENSHOTS / "make-lab.png")
+    assert start.read_bytes() == before
