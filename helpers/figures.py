@@ -8,6 +8,8 @@
 Nothing here uses pyplot: a figure belongs to whoever made it, so widgets may draw from any thread.
 """
 
+import base64
+import html
 import io
 import re
 import textwrap
@@ -43,7 +45,9 @@ _LOOKS = {
     "inventory": ("#56B4E9", "v", ".."),
     "email": ("#D55E00", "P", "--"),
     "recommendations": ("#999933", "X", "||"),
-    **dict.fromkeys(["customer", "customers", "alex", "notebook"], ("#555555", "*", "++")),
+    **dict.fromkeys(
+        ["customer", "customers", "alex", "notebook"], ("#555555", "*", "++")
+    ),
 }
 _SPARE = [
     ("#882255", "<", "oo"),
@@ -151,6 +155,12 @@ def show(fig, alt: str) -> None:
     from IPython.display import display
 
     data, metadata = mimebundle(fig, alt)
+    # JupyterLab shows the HTML: it leaves out the alternative text of a bare picture.
+    picture = base64.b64encode(data["image/png"]).decode()
+    width = metadata["image/png"]["width"]
+    data["text/html"] = (
+        f'<img alt="{html.escape(alt)}" width="{width}" src="data:image/png;base64,{picture}">'
+    )
     display(data, metadata=metadata, raw=True)
 
 

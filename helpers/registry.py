@@ -40,7 +40,9 @@ def is_empty() -> bool:
 
 def stop_all() -> None:
     """Stop every service, worker and broker of this kernel, the newest first."""
-    names = sorted(thing.name for thing in _running)
+    names = sorted(
+        {thing.name for thing in _running}
+    )  # a service and its workers share one
     for thing in reversed(_running[:]):
         thing.stop()
     print("Stopped: " + ", ".join(names) + "." if names else "Nothing was running.")

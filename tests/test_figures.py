@@ -144,6 +144,9 @@ def test_show_displays_the_picture_with_its_alternative_text(monkeypatch):
     ((data,), options) = shown[0]
     assert data["text/plain"] == "Throughput falls."
     assert data["image/png"].startswith(b"\x89PNG")
+    assert data["text/html"].startswith(
+        '<img alt="Throughput falls." width="760" src="data:image/png;base64,iVBOR'
+    )
     assert options["raw"] is True
     assert options["metadata"] == {
         "image/png": {"alt": "Throughput falls.", "width": 760, "height": 340}
