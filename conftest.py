@@ -18,8 +18,7 @@ def pytest_configure(config):
     if sanitize and not Path(sanitize).exists():
         # The setting is relative to the root; pytest may have been started below it.
         config.option.nbval_sanitize_with = str(ROOT / sanitize)
-    if _validating(config):
-        environment.prepare()
+    environment.prepare()
 
 
 def pytest_ignore_collect(collection_path, config):

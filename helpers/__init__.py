@@ -10,6 +10,9 @@ from helpers.claims import claim
 from helpers.explore import choice, explore, slider
 from helpers.figures import ASYNC, SYNC, chart, colour, show
 from helpers.load import at_once, closed_loop, open_loop, session
+from helpers.predict import mark_prediction, predict, predicted, reveal
+from helpers.progress_view import show_progress
+from helpers.quiz import quiz
 from helpers.registry import stop_all
 from helpers.services import serve
 from helpers.streams import backlog, run_workers
@@ -28,11 +31,17 @@ __all__ = [
     "closed_loop",
     "colour",
     "explore",
+    "mark_prediction",
     "open_loop",
+    "predict",
+    "predicted",
+    "quiz",
+    "reveal",
     "run_workers",
     "serve",
     "session",
     "show",
+    "show_progress",
     "slider",
     "start_broker",
     "stop_all",

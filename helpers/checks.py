@@ -34,6 +34,7 @@ from contextlib import redirect_stdout
 from types import CodeType, FrameType
 from typing import NoReturn
 
+from helpers import progress
 from helpers.claims import Condition, report, short
 
 LIMIT = 10.0  # seconds that one call of the learner's code may take
@@ -67,6 +68,7 @@ def judge(name: str, title: str, *, hint: str = "", limit: float = LIMIT) -> Cal
 
     def decorate(function: Callable) -> Callable:
         signature = inspect.signature(function)
+        lab = function.__module__.rpartition(".")[2]
 
         @functools.wraps(function)
         def check(*args: object, **kwargs: object) -> None:
@@ -75,6 +77,10 @@ def judge(name: str, title: str, *, hint: str = "", limit: float = LIMIT) -> Cal
             for argument, value in given.arguments.items():
                 given.arguments[argument] = run.accept(argument, value)
             run(lambda: function(*given.args, **given.kwargs))
+            if trouble := progress.note(
+                "checks", f"{lab}/{function.__name__}", passed=True
+            ):
+                print(trouble)
 
         return check
 

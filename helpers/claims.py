@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from numbers import Real
 
+from helpers import progress
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -64,6 +66,8 @@ def claim(
             report(f"✗ {sentence}", expected=expected, got=came, hint=hint)
         )
     print(f"✓ {sentence}")
+    if trouble := progress.note("claims", sentence, held=True):
+        print(trouble)
 
 
 def report(title: str, **facts: str) -> str:

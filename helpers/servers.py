@@ -82,7 +82,8 @@ class HttpServer:
         self._server.pull_trigger()  # wakes the thread that polls the sockets: it closes them
         self._thread.join(5)
         self._server.task_dispatcher.shutdown(timeout=0)
-        self._server.pull_trigger = lambda: None  # what is still in work must not write to it
+        # What is still in work must not write to the trigger once it is closed.
+        self._server.pull_trigger = lambda: None
         self._server.trigger.close()
 
 
