@@ -126,10 +126,17 @@ def throughput() -> Iterator[Figure]:
         at_least=0.95,
     )
 
+    late = statistics.median(schedule_error(service.url) for _ in range(3))
+    yield Figure(
+        "open loop at 500/s: schedule error, p99 (median)", 1000 * late, "ms", 5
+    )
+
+
+def schedule_error(url: str) -> float:
+    """Seconds by which the 99th percentile of requests left late, at 500 a second for 2 s."""
     with session() as client:
-        run = open_loop(lambda: client.get(service.url), rate=500, seconds=2, warmup=50)
-    late = sorted(run.schedule_error)[int(0.99 * len(run))]
-    yield Figure("open loop at 500/s: schedule error, p99", 1000 * late, "ms", 5)
+        run = open_loop(lambda: client.get(url), rate=500, seconds=2, warmup=50)
+    return sorted(run.schedule_error)[int(0.99 * len(run))]
 
 
 def stream(messages: int = 4000) -> Iterator[Figure]:
