@@ -4,6 +4,11 @@ The notebooks import everything from here. Each module can be read on its own; w
 (matplotlib, ipywidgets, grpc, redis, OpenTelemetry) is imported when it is first used.
 """
 
+import os
+
+# gRPC's C core writes straight to stderr what Python hears as an exception anyway.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 from helpers.broker import start_broker
 from helpers.checkup import check_environment
 from helpers.claims import claim
