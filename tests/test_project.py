@@ -263,7 +263,9 @@ def clone(tmp_path):
 
 def plan(folder, *arguments, **environment):
     """What make would run."""
-    done = run("make", "-n", *arguments, cwd=folder, **environment)
+    done = run(
+        "make", "--no-print-directory", "-n", *arguments, cwd=folder, **environment
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

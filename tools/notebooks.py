@@ -100,7 +100,7 @@ def execute(notebook: NotebookNode, folder: Path) -> None:
         exceptions.DeadKernelError,
     )
     try:
-        client.execute()
+        client.execute(cleanup_kc=True)  # else the kernel outlives this function
     except failures as failure:
         without_colours = re.sub(r"\x1b\[[\d;]*m", "", str(failure))
         raise NotebookFailed(
