@@ -78,6 +78,15 @@ class System:
 
         return draw(self)
 
+    def live(self, client: str | None = None):
+        """A ``timeline()`` that is also shown in this picture, as it happens and in slow motion.
+
+        client: whoever makes calls from outside any service; by default the first name.
+        """
+        from helpers.live import Live
+
+        return Live(self, client)
+
     def __repr__(self) -> str:
         return self.description
 

@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from tools import browser
+
 
 def _program(names, what, package):
     """The path of the first of *names* that is installed.
@@ -26,15 +28,7 @@ def _program(names, what, package):
 @pytest.fixture(scope="session")
 def chromium():
     """The path of Chromium or Chrome, for playwright's ``executable_path``."""
-    names = [
-        "chromium",
-        "chromium-browser",
-        "google-chrome",
-        "google-chrome-stable",
-        "/Applications/Chromium.app/Contents/MacOS/Chromium",
-        "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-    ]
-    return _program(names, "chromium", "chromium")
+    return _program(browser.PROGRAMS, "chromium", "chromium")
 
 
 @pytest.fixture

@@ -9,9 +9,8 @@ import threading
 import time
 from pathlib import Path
 
-import psutil
-
 from helpers import registry
+from tools.processes import alive, family  # noqa: F401 - as running.alive
 
 
 def wait_until(true, seconds=10.0, every=0.01):
@@ -21,20 +20,6 @@ def wait_until(true, seconds=10.0, every=0.01):
         assert time.monotonic() < deadline, f"not within {seconds} s: {true}"
         time.sleep(every)
     return value
-
-
-def alive(process):
-    """Whether the psutil process still runs; one that nobody has waited for does not."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def family(pid=None):
-    """The processes that were started, at any remove, by this process or another."""
-    children = psutil.Process(pid).children(recursive=True)
-    return [child for child in children if alive(child)]
 
 
 def folders():

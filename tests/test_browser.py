@@ -11,12 +11,11 @@ import sys
 import time
 from pathlib import Path
 
-import browser
 import nbformat
 import nbgrader.utils
 import pytest
 
-from tools import labs, notebooks
+from tools import browser, labs, notebooks
 
 ROOT = Path(__file__).parent.parent
 SCREENSHOTS = ROOT / "build" / "screenshots"
@@ -80,8 +79,10 @@ def soon(got, wanted, seconds=browser.ANSWER_SECONDS):
 def faults_of_pictures(notebook):
     """What is wrong with the pictures among the outputs; nothing when all is well."""
     stored = sum(
-        any(kind in output.get("data", {}) for kind in notebooks.PICTURES)
+        any(kind in data for kind in notebooks.PICTURES)
+        or "<img" in "".join(data.get("text/html", ""))
         for _, output in outputs(notebook)
+        if (data := output.get("data", {}))
     )
     shown = notebook.pictures()
     faults = [f"{stored} pictures, {len(shown)} shown"] * (len(shown) != stored)

@@ -1,4 +1,4 @@
-"""A JupyterLab and a Chromium for the browser tests, and what a learner does in them."""
+"""A JupyterLab and a Chromium for tests and measurements, and what a learner does in them."""
 
 import contextlib
 import os
@@ -13,8 +13,11 @@ import time
 import urllib.request
 from pathlib import Path
 
+import nbformat
 import psutil
-from running import alive, family
+
+from tools import notebooks
+from tools.processes import alive, family
 
 START_SECONDS = 60
 END_SECONDS = 15
@@ -22,6 +25,15 @@ RUN_SECONDS = 120  # for all cells of a notebook
 ANSWER_SECONDS = 10  # for whatever follows a key or a click
 POP_UPS = ".jp-Dialog, .Toastify__toast"
 WIDTH, HEIGHT = 1280, 900  # of the browser's window, in pixels
+# What Chromium is called where, on Linux and on macOS.
+PROGRAMS = [
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+]
 
 
 # JupyterLab
@@ -131,6 +143,13 @@ def jupyterlab_on(folder):
         return [sys.executable, "-m", "jupyterlab", *options]
 
     return jupyterlab(command, cwd=folder)
+
+
+def write_notebook(path, *sources):
+    """Write a notebook with a code cell for each of the sources."""
+    cells = [nbformat.v4.new_code_cell(source.strip()) for source in sources]
+    kernel = {"kernelspec": notebooks.KERNELSPEC}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
 
 
 # Chromium
