@@ -146,20 +146,31 @@ class Timeline:
             if activity.service == service
         )
 
-    def plot(self, title: str | None = None, alt: str | None = None) -> None:
+    def plot(
+        self,
+        title: str | None = None,
+        alt: str | None = None,
+        *,
+        predicted: str | None = None,
+    ) -> None:
         """Show a row per service: solid where it works, hatched where it waits, with arrows.
 
         title: what is to be seen; by default who waited how long for whose work.
         alt: the same for who cannot see it; validation compares it, but for numbers with a unit.
+        predicted: the name of a prediction of a moment, which is marked where it was made.
         """
         self._check_ended()
         if not self._activities:
             print(NOTHING)
             return
         from helpers.figures import show
+        from helpers.predict import mark_prediction
         from helpers.timeline_figure import describe
 
-        show(self.figure(title), alt or describe(self))
+        figure = self.figure(title)
+        if predicted:
+            mark_prediction(predicted, figure.axes[0])
+        show(figure, alt or describe(self))
 
     def figure(self, title: str | None = None):
         """The picture that ``plot`` shows, as a matplotlib Figure."""
