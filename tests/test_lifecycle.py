@@ -21,6 +21,7 @@ from jupyter_client.manager import KernelManager
 from nbformat.v4 import new_code_cell, new_notebook
 
 from helpers.broker import connect
+from tools import notebooks
 
 ROOT, TESTS = Path(__file__).parents[1], Path(__file__).parent
 
@@ -294,6 +295,22 @@ def test_killed_while_it_starts_services_it_leaves_nothing(folder, delay):
         time.sleep(delay)
         starter.kill()
     nothing_is_left(folder)
+
+
+LESSON_04 = notebooks.read(ROOT / "notebooks/04-asynchronous-messages.ipynb")
+LESSON_04_CELLS = [cell.source for cell in notebooks.code_cells(LESSON_04)]
+
+
+@pytest.mark.parametrize("share", [0.2, 0.45, 0.7, 0.95])
+def test_lesson_04_killed_anywhere_leaves_nothing(kernel, share):
+    killed_in = int(share * len(LESSON_04_CELLS))
+    for source in LESSON_04_CELLS[:killed_in]:
+        kernel.run(source)
+    assert len(started_in(kernel.folder)) >= 3  # the kernel, the broker and its guard
+    kernel.client.execute(LESSON_04_CELLS[killed_in])
+    time.sleep(0.1)  # in the middle of that cell
+    kernel.kill(signal.SIGKILL)
+    nothing_is_left(kernel.folder)
 
 
 def test_nothing_outlives_an_nbval_run(folder):
