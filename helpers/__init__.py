@@ -11,7 +11,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from helpers.broker import start_broker
 from helpers.checkup import check_environment
-from helpers.claims import claim
+from helpers.claims import claim, last_measured
 from helpers.explore import choice, explore, slider
 from helpers.figures import ASYNC, SYNC, chart, colour, show
 from helpers.load import at_once, closed_loop, open_loop, session
@@ -36,6 +36,7 @@ __all__ = [
     "closed_loop",
     "colour",
     "explore",
+    "last_measured",
     "mark_prediction",
     "open_loop",
     "predict",

@@ -66,8 +66,18 @@ def claim(
             report(f"✗ {sentence}", expected=expected, got=came, hint=hint)
         )
     print(f"✓ {sentence}")
-    if trouble := progress.note("claims", sentence, held=True):
+    number = {"got": float(got), "unit": unit} if _is_number(got) else {}
+    if trouble := progress.note("claims", sentence, held=True, **number):
         print(trouble)
+
+
+def last_measured(sentence: str) -> tuple[float, str] | None:
+    """The number and its unit with which a claim held last, in this or another notebook.
+
+    None when it has not held yet, or is not about a number.
+    """
+    facts = progress.noted("claims").get(sentence, {})
+    return (facts["got"], facts["unit"]) if "got" in facts else None
 
 
 def report(title: str, **facts: str) -> str:
@@ -168,6 +178,12 @@ def short(value: object, exact: bool = False) -> str:
         return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
     text = " ".join(repr(value).split())
     return text if len(text) <= 200 else f"{text[:199]}…"
+
+
+def _is_number(value: object) -> bool:
+    return (
+        isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    )
 
 
 def _number(value: object, name: str) -> float:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from helpers.claims import ClaimFailed, claim, claims
+from helpers import progress
+from helpers.claims import ClaimFailed, claim, claims, last_measured
 
 SENTENCE = "Async is free sooner"
 
@@ -99,3 +100,15 @@ def test_what_cannot_be_judged_is_an_error(got, conditions, says):
 def test_needs_a_sentence():
     with pytest.raises(TypeError, match="begins with its sentence"):
         claim(0.4, 0.3, at_least=0.1)
+
+
+def test_the_number_is_there_in_the_next_lesson(monkeypatch, tmp_path):
+    monkeypatch.setenv(progress.VARIABLE, str(tmp_path / "progress.json"))
+    assert last_measured(SENTENCE) is None
+    claim(SENTENCE, np.float64(0.25), at_most=1, unit="s")
+    claim("It is paid", "paid", equals="paid")
+    with pytest.raises(ClaimFailed):
+        claim(SENTENCE, 2, at_most=1, unit="s")
+    claims.clear()
+    assert last_measured(SENTENCE) == (0.25, "s")
+    assert last_measured("It is paid") is None

@@ -3,6 +3,7 @@
 Screenshots are kept in build/screenshots/.
 """
 
+import itertools
 import time
 from pathlib import Path
 
@@ -241,7 +242,9 @@ def test_is_stepped_through_by_keyboard(opened):
         "An answer goes",
         "done",
     ]
-    assert [what for text in told for what in expected if what in text] == expected
+    heard = [what for text in told for what in expected if what in text]
+    # Payments may be told to work at two steps, if its call arrived a moment earlier.
+    assert [what for what, _ in itertools.groupby(heard)] == expected
     assert any("Orders waits for Payments, 0." in text for text in told)
     view.button("Step back").press("Enter")
     opened.page.wait_for_timeout(60)
