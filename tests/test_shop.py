@@ -5,7 +5,16 @@ import time
 import pytest
 from flask import Flask, abort, request
 
-from helpers.shop import bank, fraud, orders, payments, problems
+from helpers.shop import (
+    bank,
+    email,
+    fraud,
+    inventory,
+    orders,
+    payments,
+    problems,
+    recommendations,
+)
 from helpers.shop.api import REFUSED_CARDS
 from helpers.shop.problems import Problem
 
@@ -15,7 +24,15 @@ SERVICES = {
     "payments": (payments, "/charges", PURCHASE),
     "fraud": (fraud, "/checks", PURCHASE),
     "bank": (bank, "/authorizations", PURCHASE),
+    "inventory": (inventory, "/reservations", {"order": "order-1", "item": "lamp"}),
+    "email": (email, "/mails", {"order": "order-1", "kind": "confirmation"}),
+    "recommendations": (
+        recommendations,
+        "/purchases",
+        {"order": "order-1", "item": "lamp"},
+    ),
 }
+CARDS = ["orders", "payments", "fraud", "bank"]  # those that are told a card
 
 
 @pytest.fixture(params=SERVICES)
@@ -45,7 +62,8 @@ def assert_problem(reply, status, *words, kind=None):
 
 def test_work_is_kept_and_can_be_read_back(service):
     _, client, path, body = service
-    first, second = (client.post(path, json=body) for _ in range(2))
+    other = body | {"order": "order-2"} if "order" in body else body
+    first, second = (client.post(path, json=each) for each in (body, other))
     assert (first.status_code, second.status_code) == (201, 201)
     assert first.json.items() >= body.items()
     assert first.json["id"].endswith("-1") and second.json["id"].endswith("-2")
@@ -65,11 +83,12 @@ def test_names_health_and_description(service):
 
 
 def test_description_tells_every_status_of_a_route(service):
-    _, client, path, _ = service
+    name, client, path, _ = service
     routes = client.get("/openapi.json").json["paths"]
-    assert {"201", "400", "402", "413", "415", "422"} <= set(
-        routes[path]["post"]["responses"]
-    )
+    told = set(routes[path]["post"]["responses"])
+    assert {"201", "400", "413", "415", "422"} <= told
+    assert ("402" in told) == (name in CARDS)
+    assert ("409" in told) == (name == "inventory")
     assert set(routes["/health"]["get"]["responses"]) == {"200", "500"}
     assert set(routes[path + "/{id}"]["get"]["responses"]) == {"200", "404", "500"}
 
@@ -92,6 +111,7 @@ def test_work_takes_its_time_and_reading_does_not(service):
 
 
 @pytest.mark.parametrize("card", REFUSED_CARDS)
+@pytest.mark.parametrize("service", CARDS, indirect=True)
 def test_refused_cards(service, card):
     _, client, path, body = service
     kind, detail = REFUSED_CARDS[card]
@@ -303,6 +323,149 @@ def test_keys_that_make_no_sense(shop_payments, key):
     headers = {"Idempotency-Key": key.encode().decode("latin-1")}
     reply = shop_payments.post("/charges", json=PURCHASE, headers=headers)
     assert_problem(reply, 422, "Idempotency-Key must")
+
+
+# Inventory
+
+LAMP = {"order": "order-1", "item": "lamp"}
+
+
+@pytest.fixture
+def shop_inventory():
+    return inventory.create_app(work_seconds=0, available=3).test_client()
+
+
+def available(client, item="lamp"):
+    return client.get(f"/stock/{item}").json["available"]
+
+
+def test_a_reservation_takes_from_the_stock_until_it_is_sold_out(shop_inventory):
+    assert shop_inventory.get("/stock").json == [
+        {"item": item, "available": 3} for item in ("lamp", "book", "bike")
+    ]
+    made = shop_inventory.post("/reservations", json=LAMP | {"quantity": 2}).json
+    assert (made["status"], available(shop_inventory)) == ("reserved", 1)
+    more = LAMP | {"order": "order-2", "quantity": 2}
+    reply = shop_inventory.post("/reservations", json=more)
+    assert_problem(reply, 409, "only 1 of lamp", kind="sold-out")
+    assert available(shop_inventory) == 1
+    last = LAMP | {"order": "order-2"}
+    assert shop_inventory.post("/reservations", json=last).status_code == 201
+    assert (available(shop_inventory), available(shop_inventory, "book")) == (0, 3)
+
+
+def test_a_repeat_for_an_order_gets_the_first_reservation(shop_inventory):
+    first, second = (shop_inventory.post("/reservations", json=LAMP) for _ in range(2))
+    assert (second.status_code, second.json) == (201, first.json)
+    assert second.headers["Location"] == first.headers["Location"]
+    assert "Idempotent-Replayed" not in first.headers
+    assert second.headers["Idempotent-Replayed"] == "true"
+    assert available(shop_inventory) == 2
+
+
+@pytest.mark.parametrize("change", [{"item": "book"}, {"quantity": 2}])
+def test_an_order_has_one_reservation(shop_inventory, change):
+    shop_inventory.post("/reservations", json=LAMP)
+    reply = shop_inventory.post("/reservations", json=LAMP | change)
+    assert_problem(reply, 409, "order-1 has 1 of lamp", kind="already-reserved")
+    assert (available(shop_inventory), available(shop_inventory, "book")) == (2, 3)
+
+
+def test_a_reservation_is_released_once(shop_inventory):
+    assert_problem(shop_inventory.post("/reservations/res-1/release"), 404, "res-1")
+    made = shop_inventory.post("/reservations", json=LAMP | {"quantity": 2}).json
+    released = shop_inventory.post("/reservations/res-1/release")
+    assert (released.status_code, released.json) == (200, made | {"status": "released"})
+    assert shop_inventory.get("/reservations/res-1").json == released.json
+    for path, body in (("/res-1/release", None), ("", LAMP | {"quantity": 2})):
+        again = shop_inventory.post("/reservations" + path, json=body)
+        assert_problem(again, 409, "released", kind="already-released")
+    assert available(shop_inventory) == 3
+
+
+def test_the_stock_can_be_set(shop_inventory):
+    shop_inventory.post("/reservations", json=LAMP)
+    reply = shop_inventory.put("/stock/lamp", json={"available": 7})
+    assert (reply.status_code, reply.json) == (200, {"item": "lamp", "available": 7})
+    shop_inventory.post("/reservations/res-1/release")
+    assert available(shop_inventory) == 8
+    for path in ("/stock/spoon", "/stock/LAMP"):
+        assert_problem(shop_inventory.get(path), 404, "There is no")
+        assert_problem(shop_inventory.put(path, json={"available": 1}), 404)
+    for wrong in (-1, 1.5, "7", None, 10**9):
+        reply = shop_inventory.put("/stock/lamp", json={"available": wrong})
+        assert_problem(reply, 422, "available must be")
+    assert_problem(shop_inventory.put("/stock/lamp", json={}), 422, "is missing")
+    assert available(shop_inventory) == 8
+
+
+@pytest.mark.parametrize("pieces", [-1, 1.5, True, "7", None, 10**9])
+def test_a_stock_that_makes_no_sense(pieces):
+    with pytest.raises(ValueError, match="available=.*: give a whole number"):
+        inventory.create_app(available=pieces)
+
+
+# Email and Recommendations
+
+
+def test_without_a_key_a_repeat_is_another_mail_and_with_one_it_is_not():
+    client = email.create_app(work_seconds=0).test_client()
+    mail = {"order": "order-1"}
+    for _ in range(2):
+        client.post("/mails", json=mail)
+    assert len(client.get("/mails").json) == 2
+    key = {"Idempotency-Key": "order-2"}
+    replies = [client.post("/mails", json=mail, headers=key) for _ in range(2)]
+    assert [reply.json["id"] for reply in replies] == ["mail-3", "mail-3"]
+    assert replies[1].headers["Idempotent-Replayed"] == "true"
+    assert len(client.get("/mails").json) == 3
+    other = client.post("/mails", json={"order": "order-3"}, headers=key)
+    assert_problem(other, 422, kind="key-reused")
+
+
+def test_what_is_bought_most_is_recommended_first():
+    client = recommendations.create_app(work_seconds=0).test_client()
+    assert client.get("/recommendations").json == []
+    for number, item in enumerate(("book", "lamp", "lamp")):
+        client.post("/purchases", json={"order": f"order-{number}", "item": item})
+    assert client.get("/recommendations").json == [
+        {"item": "lamp", "bought": 2},
+        {"item": "book", "bought": 1},
+    ]
+
+
+@pytest.mark.parametrize("name", ["inventory", "email", "recommendations"])
+def test_each_ledger_can_be_asked_for_one_order(name):
+    module, path, body = SERVICES[name]
+    client = module.create_app(work_seconds=0).test_client()
+    for order in ("order-1", "order-2"):
+        client.post(path, json=body | {"order": order})
+    [found] = client.get(path + "?order=order-2").json
+    assert found["order"] == "order-2"
+    assert client.get(path + "?order=none").json == []
+    assert_problem(client.get(path + "?odrer=1"), 422, "odrer is not known here")
+
+
+@pytest.mark.parametrize(
+    "name, body, words",
+    [
+        ("inventory", {"item": "lamp"}, "order is missing"),
+        ("inventory", {"order": "o", "item": "spoon"}, "item must be 'lamp'"),
+        ("inventory", {"order": "o", "item": ["lamp"]}, "not a list"),
+        ("inventory", LAMP | {"quantity": 0}, "quantity must be at least 1"),
+        ("inventory", LAMP | {"quantity": 1.5}, "quantity must be a whole number"),
+        ("email", {"order": ""}, "order must not be empty"),
+        ("email", {"order": "o", "kind": "spam"}, "kind must be 'received'"),
+        ("email", {"order": "o", "to": "alex"}, "to is not known here"),
+        ("recommendations", {"order": "o"}, "item is missing"),
+        ("recommendations", {"order": 1, "item": "lamp"}, "order must be text"),
+    ],
+)
+def test_requests_that_make_no_sense(name, body, words):
+    module, path, _ = SERVICES[name]
+    client = module.create_app(work_seconds=0).test_client()
+    assert_problem(client.post(path, json=body), 422, words)
+    assert client.get(path).json == []
 
 
 # Settings

@@ -11,7 +11,16 @@ import requests
 from flask import Flask
 
 from helpers import serve, stop_all
-from helpers.shop import bank, fraud, orders, payments, problems
+from helpers.shop import (
+    bank,
+    email,
+    fraud,
+    inventory,
+    orders,
+    payments,
+    problems,
+    recommendations,
+)
 from helpers.shop.ledger import Ledger
 
 PURCHASE = {"order": "order-1", "amount_cents": 5000, "currency": "USD"}
@@ -258,6 +267,76 @@ def test_ids_are_never_given_out_twice(eager_threads):
     assert len(set().union(*taken)) == 4 * 5000
 
 
+@pytest.fixture
+def slow_ledger(monkeypatch):
+    """Whatever is looked up in a ledger or added to it takes a moment: a missing lock shows."""
+
+    def slowly(method):
+        def slow(*args, **fields):
+            found = method(*args, **fields)
+            time.sleep(0.005)
+            return found
+
+        return slow
+
+    for name in ("all", "get", "add"):
+        monkeypatch.setattr(Ledger, name, slowly(getattr(Ledger, name)))
+
+
+def test_the_last_items_are_never_sold_twice(slow_ledger):
+    app = inventory.create_app(work_seconds=0, available=0)
+    for turn in range(3):
+        app.test_client().put("/stock/bike", json={"available": 2})
+
+        def reserve(i, turn=turn):
+            wanted = {"order": f"order-{turn}-{i}", "item": "bike"}
+            return app.test_client().post("/reservations", json=wanted).status_code
+
+        assert sorted(at_the_same_moment(6, reserve)) == [201] * 2 + [409] * 4
+        assert app.test_client().get("/stock/bike").json["available"] == 0
+    assert len(app.test_client().get("/reservations").json) == 3 * 2
+
+
+def test_one_order_at_the_same_moment_is_one_reservation(slow_ledger):
+    app = inventory.create_app(work_seconds=0, available=50)
+    for turn in range(3):
+
+        def reserve(_, turn=turn):
+            wanted = {"order": f"order-{turn}", "item": "lamp"}
+            return app.test_client().post("/reservations", json=wanted).json["id"]
+
+        assert len(set(at_the_same_moment(4, reserve))) == 1
+    assert app.test_client().get("/stock/lamp").json["available"] == 47
+
+
+def test_releases_at_the_same_moment_put_the_items_back_once(slow_ledger):
+    app = inventory.create_app(work_seconds=0, available=50)
+    for i in range(1, 4):
+        wanted = {"order": f"order-{i}", "item": "lamp"}
+        app.test_client().post("/reservations", json=wanted)
+
+        def release(_, path=f"/reservations/res-{i}/release"):
+            return app.test_client().post(path).status_code
+
+        assert sorted(at_the_same_moment(4, release)) == [200] + [409] * 3
+    assert app.test_client().get("/stock/lamp").json["available"] == 50
+
+
+def test_reservations_at_the_same_moment_do_not_wait_for_each_other():
+    stock = serve(inventory.create_app(work_seconds=0.2), threads=8)
+
+    def reserve(i):
+        wanted = {"order": f"order-{i}", "item": "lamp"}
+        return requests.post(
+            stock.url + "/reservations", json=wanted, timeout=10
+        ).json()
+
+    begin = time.perf_counter()
+    made = at_the_same_moment(8, reserve)
+    assert time.perf_counter() - begin < 8 * 0.2, "the lock is held during the work"
+    assert sorted(each["id"] for each in made) == [f"res-{i}" for i in range(1, 9)]
+
+
 # Both homes
 
 CONVERSATION = [
@@ -265,7 +344,7 @@ CONVERSATION = [
     ("GET", "/openapi.json", None),
     ("GET", "{path}", None),
     ("POST", "{path}", "good"),
-    ("POST", "{path}", "good"),
+    ("POST", "{path}", "another"),
     ("POST", "{path}", "bad card"),
     ("GET", "{path}", None),
     ("GET", "{path}/x-1", None),
@@ -280,12 +359,23 @@ CONVERSATION = [
     ("GET", "/nothing", None),
     ("POST", "/charges/ch-1/refund", None),
     ("POST", "/charges/ch-1/refund", None),
+    ("POST", "{path}", "again"),
+    ("POST", "/reservations/res-1/release", None),
+    ("POST", "/reservations/res-1/release", None),
+    ("POST", "{path}", "good"),
+    ("GET", "/stock", None),
+    ("PUT", "/stock/lamp", {"available": 1}),
+    ("PUT", "/stock/spoon", {"available": 1}),
+    ("GET", "/recommendations", None),
 ]
 SERVICES = {
     "orders": (orders, "/orders", LAMP),
     "payments": (payments, "/charges", PURCHASE),
     "fraud": (fraud, "/checks", PURCHASE),
     "bank": (bank, "/authorizations", PURCHASE),
+    "inventory": (inventory, "/reservations", LAMP | {"order": "order-1"}),
+    "email": (email, "/mails", {"order": "order-1"}),
+    "recommendations": (recommendations, "/purchases", LAMP | {"order": "order-1"}),
 }
 
 
@@ -294,6 +384,8 @@ def converse(service, path, good):
     as_json = {"headers": {"Content-Type": "application/json"}}
     bodies = {
         "good": {"json": good},
+        "another": {"json": good | {"order": "order-2"} if "order" in good else good},
+        "again": {"json": good},
         "bad card": {"json": good | {"card": "tok_declined"}},
         "broken": {"data": "{", **as_json},
         "nested": {"data": "[" * 10_000, **as_json},
@@ -325,15 +417,8 @@ def test_a_module_answers_the_same_in_the_kernel_and_in_a_process(name):
     for one, other in zip(here, there, strict=True):
         assert one == other
     assert {status for _, _, status, _, _ in here} >= {
-        200,
-        201,
-        400,
-        402,
-        404,
-        405,
-        413,
-        415,
-        422,
+        *(200, 201, 400, 404, 405, 413, 415, 422),
+        *({"inventory": [409], "email": [], "recommendations": []}.get(name, [402])),
     }
     assert len(json.loads(here[6][-1])) == 2
     assert in_process.log == "", "a request ended in a mistake"

@@ -1,4 +1,5 @@
-"""The shop's reference services: Orders -> Payments -> Fraud check -> Bank.
+"""The shop's reference services: Orders -> Payments -> Fraud check -> Bank, and beside them
+Inventory, Email and Recommendations.
 
 Each is one short Flask module with an ``app`` to serve and a ``create_app(...)`` to set it up
 another way; each works alone, or calls the next one when given its address:

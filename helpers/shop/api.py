@@ -12,6 +12,8 @@ from . import problems
 
 BAD_BODY = (400, 413, 415, 422)  # what can be wrong with any request that has a body
 
+Item = Literal["lamp", "book", "bike"]  # what the shop sells
+
 # Test cards, as payment providers have them: a token stands in for the card's number.
 Card = Literal["tok_visa", "tok_declined", "tok_no_funds", "tok_stolen"]
 REFUSED_CARDS = {
@@ -59,6 +61,29 @@ class Id(BaseModel):
     """The id in a path such as /charges/ch-1."""
 
     id: str
+
+
+class ItemName(BaseModel):
+    """The item in a path such as /stock/lamp."""
+
+    item: str
+
+
+class Filter(Parameters, extra="forbid"):
+    """What a list can be asked for."""
+
+    order: str | None = Field(None, description="only the entries of this order")
+
+
+class Headers(Parameters):
+    """The header under which some work is done only once."""
+
+    key: str | None = Field(
+        None,
+        alias="Idempotency-Key",
+        pattern=r"^[!-~]{1,64}$",
+        description="a repeat with the same key gets the first result, not another one",
+    )
 
 
 def new_app(name, work_seconds):

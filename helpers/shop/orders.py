@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, RootModel
 
-from .api import BAD_BODY, Body, Card, Id, new_app, refuse_bad_card, work
+from .api import BAD_BODY, Body, Card, Id, Item, new_app, refuse_bad_card, work
 from .ledger import Ledger
 from .neighbour import FAILURES, Neighbour
 from .problems import responses
@@ -13,7 +13,7 @@ CATALOG = {"lamp": 5000, "book": 1500, "bike": 40_000}  # prices in cents
 
 
 class NewOrder(Body):
-    item: Literal["lamp", "book", "bike"]
+    item: Item
     quantity: int = Field(1, ge=1, le=100)
     card: Card = "tok_visa"
 

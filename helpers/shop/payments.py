@@ -2,9 +2,18 @@
 
 from typing import Literal
 
-from pydantic import Field, RootModel
+from pydantic import RootModel
 
-from .api import BAD_BODY, Id, Parameters, Purchase, new_app, refuse_bad_card, work
+from .api import (
+    BAD_BODY,
+    Filter,
+    Headers,
+    Id,
+    Purchase,
+    new_app,
+    refuse_bad_card,
+    work,
+)
 from .ledger import Ledger, OncePerKey
 from .neighbour import FAILURES, Neighbour
 from .problems import Problem, responses
@@ -17,19 +26,6 @@ class Charge(Purchase):
 
 class Charges(RootModel[list[Charge]]):
     pass
-
-
-class Filter(Parameters, extra="forbid"):
-    order: str | None = Field(None, description="only the charges of this order")
-
-
-class Headers(Parameters):
-    key: str | None = Field(
-        None,
-        alias="Idempotency-Key",
-        pattern=r"^[!-~]{1,64}$",
-        description="a repeat with the same key gets the first charge, not another one",
-    )
 
 
 def create_app(work_seconds=0.02, fraud_url=None, timeout=1.0):
