@@ -115,6 +115,8 @@ export class Film {
       add(to, extra);
     }
     add(end, 0);
+    // What was on its way last is seen to arrive.
+    if (!extras.length && facts.index.travels.length) knots.push([end + 1e-6, knots.at(-1)[1] + QUICK]);
     return new Film(knots, Math.max(wanted, QUICK), extras.length > 0);
   }
 
@@ -284,9 +286,9 @@ function backlogs(facts, moment, plan) {
       taken.reader ??= target;
       if (start <= moment) taken.pending += 1;
     }
-  for (const { source, end, note } of held)
+  for (const { source, end, note, of } of held)
     if (queues.has(source) && end <= moment) {
-      group(source, note).settled += 1;
+      if (of === null) group(source, note).settled += 1; // else it was only delivered again
       group(source, note).pending -= 1;
     }
   for (const queue of queues.values()) {
@@ -377,7 +379,6 @@ export function duration(seconds) {
 // --- the picture --------------------------------------------------------------------------
 
 const SVG = "http://www.w3.org/2000/svg";
-let views = 0;
 
 function svgElement(parent, tag, attributes) {
   const element = document.createElementNS(SVG, tag);
@@ -392,8 +393,10 @@ function show(element, shown) {
 
 class Picture {
   constructor(parent, plan) {
-    // Several views may be on a page: each has names of its own for its hatches.
-    parent.innerHTML = plan.picture.replaceAll("hatch-", `live-${++views}-hatch-`);
+    // Several views may be on a page, and each loads this module anew, so they cannot be
+    // counted here: each gets names of its own for its hatches.
+    const name = `live-${Math.random().toString(36).slice(2)}`;
+    parent.innerHTML = plan.picture.replaceAll("hatch-", `${name}-hatch-`);
     this.svg = parent.querySelector("svg");
     this.svg.removeAttribute("aria-labelledby");
     this.svg.setAttribute("aria-label", plan.description);
@@ -583,9 +586,7 @@ class Player {
     this.speed = add(label, "select", { onchange: () => this.changeSpeed() });
     for (const name of Object.keys(SPEEDS)) add(this.speed, "option", { textContent: name, value: name });
     this.speed.value = "slow motion";
-    // JupyterLab's keys, such as k and d d, work on whatever has the focus, unless it says no.
-    for (const control of [this.play, this.back, this.next, this.slider, this.speed])
-      control.dataset.lmSuppressShortcuts = "true";
+    this.close = keepKeys(() => root);
     this.status = add(root, "p", { className: "status" });
     this.status.setAttribute("aria-hidden", "true"); // it changes too often to be read out
     this.spoken = add(root, "div", { className: "spoken" });
@@ -812,7 +813,10 @@ export default () => {
         asked = true;
         model.send({ want: "facts" }); // what came before this view was there to take it
       }
-      return () => players.delete(player);
+      return () => {
+        players.delete(player);
+        player.close();
+      };
     },
   };
 };

@@ -24,6 +24,7 @@ from helpers.streams import BLOCK_MS, Workers
 from helpers.system import System
 from helpers.timeline import Timeline
 
+FOLDER = Path(__file__).parent
 EVERY = 0.1  # seconds between two messages to the browser, at least ...
 AT_LEAST_EVERY = 0.24  # ... and at most
 # What came in the first seconds is sent again, as the page may still be loading the view.
@@ -266,8 +267,12 @@ def _view_class() -> type:
     class View(anywidget.AnyWidget):
         """The picture that moves: the half of it that is in the kernel."""
 
-        _esm = Path(__file__).with_name("live.js")
-        _css = Path(__file__).with_name("live.css")
+        # In one: what runs in the browser cannot import its neighbours.
+        _esm = "".join(
+            (FOLDER / name).read_text(encoding="utf-8")
+            for name in ("keys.js", "live.js")
+        )
+        _css = FOLDER / "live.css"
         plan = Dict().tag(sync=True)
 
         def __init__(self, live: Live):

@@ -38,7 +38,8 @@ class Fact:
         "reply"     on its way back, from source to target
         "message"   on its way from source into the queue target
         "delivery"  on its way from the queue source to target
-        "held"      delivered to target from the queue source, and not yet acknowledged
+        "held"      delivered to target from the queue source, and not yet acknowledged; ``of`` is
+                    the held fact that followed, if it was delivered again
         "down"      nobody answers at source
         "breaker"   the breaker in source, in front of target, is in the state ``note``
     end: None while it is not over.
@@ -380,13 +381,16 @@ class Facts:
         stream, group, id = key
         start = max(start, 0.0)
         # A message that was not acknowledged may be delivered again.
-        if before := self._facts.get(("held", key)):
-            self._change(before, end=before.end or end)
+        before = self._facts.get(("held", key))
+        if before:
             self._facts["held", (key, before.id)] = before
         delivery = self._fact("delivery", (key, end), queue, service, start, end, group)
         self._deliveries[stream, id].append(delivery)
         self._in_order(self._facts.get(("message", (stream, id))), delivery)
-        return self._fact("held", key, queue, service, end, note=group)
+        held = self._fact("held", key, queue, service, end, note=group)
+        if before:
+            self._change(before, end=before.end or end, of=held.id)
+        return held
 
     def _worker_reads(self, span: Span) -> None:
         """Who asks for more has left what it had."""
@@ -440,8 +444,9 @@ class Facts:
         for fact in self._facts.values():
             if fact.kind == "message" and fact.target == queue:
                 sent += 1
-            elif fact.kind == "held" and (fact.source, fact.note) == (queue, group):
-                held, settled = held + 1, settled + (fact.end is not None)
+            elif (fact.kind, fact.source, fact.note) == ("held", queue, group):
+                if fact.of is None:  # it was not delivered again later
+                    held, settled = held + 1, settled + (fact.end is not None)
         self.levels[queue, group] = Level(
             queue,
             group,

@@ -268,8 +268,9 @@ def backlog(facts, group, moment):
     level = next((e for e in facts.levels.values() if e.group == group), None)
     sent = sum(f.kind == "message" and f.end <= moment for f in facts.all())
     taken = [f for f in facts.all() if f.kind == "held" and f.note == group]
-    settled = sum(f.end is not None and f.end <= moment for f in taken)
-    pending = sum(f.start <= moment for f in taken) - settled
+    over = [f for f in taken if f.end is not None and f.end <= moment]
+    settled = sum(f.of is None for f in over)
+    pending = sum(f.start <= moment for f in taken) - len(over)
     before, pending_before = (level.backlog, level.pending) if level else (0, 0)
     return before + sent - settled, pending_before + pending
 
@@ -373,6 +374,24 @@ def test_what_is_not_acknowledged_stays_with_who_has_it():
         ("held", "order stream", "payments", 0.1, None, "payments"),
     ]
     assert backlog(facts, "payments", 1) == (0, 1)  # sent before: the level has it
+
+
+def test_a_message_that_is_delivered_again_is_still_one_message():
+    facts = facts_of(
+        [QUEUE],
+        a_command("orders", "XADD", 0.0, 0.1, ("send", "1")),
+        a_command("payments", "XREADGROUP", 0.1, 0.2, ("receive", "1", "payments")),
+        a_command("payments", "XREADGROUP", 0.3, 0.4, ("receive", "1", "payments")),
+    )
+    facts.level("orders", "payments", lag=0, pending=1)
+    assert [backlog(facts, "payments", t) for t in (0.05, 0.15, 0.25, 0.5)] == [
+        *((0, 0), (1, 0), (1, 1), (1, 1)),
+    ]
+    facts.add(a_command("payments", "XACK", 0.6, 0.61, ("settle", "1", "payments")))
+    facts.level("orders", "payments", lag=0, pending=0)
+    assert [backlog(facts, "payments", t) for t in (0, 0.5, 1)] == [
+        *((0, 0), (1, 1), (0, 0)),
+    ]
 
 
 def test_to_hand_over_a_message_is_not_to_wait_for_a_service():

@@ -336,6 +336,16 @@ def test_shows_the_backlog_and_who_is_down(opened, theme):
     )
 
 
+def test_each_view_has_hatches_of_its_own(opened):
+    """Of two patterns with one name the browser takes the first, which may be out of sight."""
+    names = [
+        pattern.get_attribute("id")
+        for pattern in opened.page.locator(f"{VIEW} pattern").all()
+    ]
+    assert len(names) > 6  # of more than one view
+    assert len(names) == len(set(names))
+
+
 def test_with_reduced_motion_nothing_moves_and_steps_are_offered(opened):
     opened.page.emulate_media(reduced_motion="reduce")
     opened.run(4)
