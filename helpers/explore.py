@@ -19,17 +19,21 @@ as they are dragged. `measure` is a plain function too; it runs when its button 
 from __future__ import annotations
 
 import base64
+import contextlib
+import gc
 import html
 import inspect
 import itertools
-import math
 import threading
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from numbers import Real
+from pathlib import Path
 
+from helpers.controls import check_position, extremes
+
+FOLDER = Path(__file__).parent
 NOTHING_RUNS = "No service is running. If this needs one, run the cells above again."
 
 
@@ -39,69 +43,6 @@ class Point:
 
     params: dict[str, object]
     result: object
-
-
-def slider(
-    label: str, low: float, high: float, step: float, start: float, unit: str = ""
-):
-    """A slider from `low` to `high`; whole numbers throughout give whole numbers."""
-    import ipywidgets
-
-    _check_label(label)
-    for name, value in {"low": low, "high": high, "step": step, "start": start}.items():
-        if (
-            not isinstance(value, Real)
-            or isinstance(value, bool)
-            or not math.isfinite(value)
-        ):
-            raise TypeError(
-                f"{name} of the slider {label!r} is a number, not {value!r}."
-            )
-    if not low < high:
-        raise ValueError(
-            f"The slider {label!r} needs low < high, not {low} and {high}."
-        )
-    if not 0 < step <= high - low:
-        raise ValueError(
-            f"The step of the slider {label!r} lies between 0 and its range, not at {step}."
-        )
-    if not low <= start <= high:
-        raise ValueError(
-            f"The slider {label!r} starts between {low} and {high}, not at {start}."
-        )
-
-    whole = all(isinstance(value, int) for value in (low, high, step, start))
-    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
-    decimals += round(step, decimals) != step  # such as 0.25
-    kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
-    return kind(
-        value=start,
-        min=low,
-        max=high,
-        step=step,
-        description=f"{label} ({unit})" if unit else label,
-        tooltip=f"{label}: from {low:g} to {high:g} {unit}".strip(),
-        readout_format="d" if whole else f".{decimals}f",
-        continuous_update=True,
-        **_looks(),
-    )
-
-
-def choice(label: str, options: list, start: object):
-    """A list to choose one of several values from; texts show as they are."""
-    import ipywidgets
-
-    _check_label(label)
-    options = list(options)
-    if len(options) < 2:
-        raise ValueError(f"The choice {label!r} needs two options or more.")
-    if start not in options:
-        raise ValueError(
-            f"The choice {label!r} starts at one of {options}, not at {start!r}."
-        )
-    return ipywidgets.Dropdown(
-        options=options, value=start, description=label, tooltip=label, **_looks()
-    )
 
 
 def explore(draw: Callable, *, measure: Callable | None = None, alt: str, **controls):
@@ -115,6 +56,7 @@ def explore(draw: Callable, *, measure: Callable | None = None, alt: str, **cont
     alt: what the picture shows, in a sentence, for whoever cannot see it.
     controls: a `slider` or a `choice` for each parameter of the two functions.
 
+    What does not fit together raises a TypeError or a ValueError at once.
     For tests the widget has `.params`, `.figure`, `.points`, `.set(**params)`, `.measure()`
     and `.ends()`; an exception in `draw` or `measure` comes out of these as it is.
     """
@@ -133,28 +75,38 @@ def explore(draw: Callable, *, measure: Callable | None = None, alt: str, **cont
             raise TypeError(
                 f"{name} is a slider(...) or a choice(...), not {control!r}."
             )
-    _check_takes(draw, 1 if measure is None else 2, controls)
+    _check_takes(
+        draw, ["figure"] if measure is None else ["figure", "points"], controls
+    )
     if measure is not None:
-        _check_takes(measure, 0, controls)
+        extra = {"stopping": None} if _can_stop(measure) else {}
+        _check_takes(measure, [], controls | extra)
     return _explore_class()(draw, measure, alt, controls)
 
 
 @cache
 def _explore_class() -> type:
     """The class of the widget. It is made at first use, since ipywidgets loads slowly."""
+    import anywidget
     import ipywidgets
-    from traitlets import Unicode
+    from traitlets import Bytes, Int, Unicode
 
     from helpers import figures, load, registry
+    from helpers.figure_layout import KeptLayout
 
-    class Picture(ipywidgets.Image):
-        """An image whose tooltip works as its alternative text.
+    class Picture(anywidget.AnyWidget):
+        """An SVG with an alternative text, which an ipywidgets.Image cannot have."""
 
-        The browser's half of ipywidgets 8.1 reads `description` before it sets a tooltip, and
-        fails on an Image, which has none.
-        """
-
-        description = Unicode("").tag(sync=True)
+        # In one: what runs in the browser cannot import its neighbours.
+        _esm = "".join(
+            (FOLDER / name).read_text(encoding="utf-8")
+            for name in ("keys.js", "explore.js")
+        )
+        _css = FOLDER / "explore.css"
+        value = Bytes().tag(sync=True)  # not as a text, which would be slower
+        alt = Unicode().tag(sync=True)
+        width = Int().tag(sync=True)  # as displayed, in pixels
+        height = Int().tag(sync=True)
 
     class Explore(ipywidgets.VBox):
         """Controls, picture and buttons."""
@@ -163,6 +115,8 @@ def _explore_class() -> type:
             self, draw: Callable, measure: Callable | None, alt: str, controls: dict
         ):
             self.figure = figures.figure()
+            self._layout = KeptLayout()
+            self.figure.set_layout_engine(self._layout)
             self.controls = controls
             self.points: list[Point] = []
             self._draw, self._measure, self._alt = draw, measure, alt
@@ -173,44 +127,34 @@ def _explore_class() -> type:
             self._stop = threading.Event()
             self._error: BaseException | None = None
 
-            self._picture = Picture(
-                format="png",
-                value=self._drawn(),
-                tooltip=alt,
-                layout={
-                    "width": f"{self._width}px",
-                    "max_width": "100%",
-                    "margin": "2px 0",  # beside it, there would be more than 100 %
-                },
-            )
+            value = self._drawn()
+            width, height = figures.shown_size(self.figure)
+            self._picture = Picture(value=value, alt=alt, width=width, height=height)
+            self._picture.add_class("course-picture")
+            self._picture.layout.margin = "2px 0"  # or it would be wider than the box
             self._status = ipywidgets.HTML()
-            self._reset_button = _button(
-                "Reset", "Back to where it started", self.reset
-            )
-            buttons = [self._reset_button]
-            if measure:
-                self._measure_button = _button(
-                    "Measure", "Make a real run with these settings", self._start
-                )
-                self._stop_button = _button("Stop", "End the run under way", self.stop)
-                self._stop_button.disabled = True
-                stoppable = "stopping" in inspect.signature(measure).parameters
-                buttons = [
-                    self._measure_button,
-                    *[self._stop_button] * stoppable,
-                    *buttons,
-                ]
-            super().__init__(
-                [
-                    *controls.values(),
-                    self._picture,
-                    ipywidgets.HBox(buttons),
-                    self._status,
-                ]
-            )
+            self._status.add_class("course-status")
+            buttons = ipywidgets.HBox(self._buttons())
+            super().__init__([*controls.values(), self._picture, buttons, self._status])
+            self.add_class("course-explore")
             for control in controls.values():
                 control.observe(self._moved, "value")
             _take_over(self, draw)
+
+        def _buttons(self) -> list:
+            self._measure_button = _button(
+                "Measure", "Make a real run with these settings", self._start
+            )
+            self._stop_button = _button("Stop", "End the run under way", self.stop)
+            self._stop_button.disabled = True
+            self._reset_button = _button(
+                "Reset", "Back to where it started", self.reset
+            )
+            if self._measure is None:
+                return [self._reset_button]
+            if not _can_stop(self._measure):
+                return [self._measure_button, self._reset_button]
+            return [self._measure_button, self._stop_button, self._reset_button]
 
         # What tests and callbacks use
 
@@ -222,18 +166,13 @@ def _explore_class() -> type:
         def set(self, **params: object) -> None:
             """Move controls and draw once."""
             for name, value in params.items():
-                _check_position(name, value, self.controls)
+                check_position(name, value, self.controls)
             self._place(params)
             self._redraw()
 
         def ends(self) -> Iterator[dict[str, object]]:
             """The positions with each control at one of its ends (or at one of its options)."""
-            places = [
-                control.options
-                if hasattr(control, "options")
-                else (control.min, control.max)
-                for control in self.controls.values()
-            ]
+            places = map(extremes, self.controls.values())
             for values in itertools.product(*places):
                 yield dict(zip(self.controls, values, strict=True))
 
@@ -271,19 +210,20 @@ def _explore_class() -> type:
 
         # Drawing
 
-        @property
-        def _width(self) -> int:
-            return round(self.figure.get_figwidth() * figures.PIXELS_PER_INCH)
-
         def _drawn(self) -> bytes:
             with figures.drawing:
+                for ax in self.figure.axes:
+                    ax.remove()  # or clear() would make them afresh first
                 self.figure.clear()
                 points = [] if self._measure is None else [list(self.points)]
                 self._draw(self.figure, *points, **self.params)
-                return figures.png(self.figure)
+                return figures.svg(self.figure)
 
-        def _redraw(self) -> None:
-            with figures.drawing:  # until it is sent, so that pictures come in order
+        def _redraw(self, quick: bool = False) -> None:
+            # Locked until it is sent, so that pictures come in order.
+            with figures.drawing, _no_garbage_collection():
+                if not quick:
+                    self._layout.forget()
                 self._picture.value = self._drawn()
 
         def _moved(self, _change: object) -> None:
@@ -291,7 +231,7 @@ def _explore_class() -> type:
             if self._placing:
                 return
             try:
-                self._redraw()
+                self._redraw(quick=True)
             except Exception as error:
                 self._undrawn = True
                 self._say(_told("This could not be drawn", error))
@@ -326,9 +266,7 @@ def _explore_class() -> type:
                 self._worker.start()
 
         def _run(self, params: dict[str, object], stop: threading.Event) -> None:
-            extra = {}
-            if "stopping" in inspect.signature(self._measure).parameters:
-                extra["stopping"] = stop.is_set
+            extra = {"stopping": stop.is_set} if _can_stop(self._measure) else {}
             try:
                 result = self._measure(**params, **extra)
                 if stop.is_set():
@@ -356,9 +294,7 @@ def _explore_class() -> type:
                 self._status.value = load.bar("A real run is under way")
 
         def _say(self, text: str) -> None:
-            self._status.value = (
-                f'<span role="status">{html.escape(text)}</span>' if text else ""
-            )
+            self._status.value = html.escape(text)
 
         # Showing
 
@@ -386,19 +322,24 @@ def _take_over(widget: object, draw: Callable) -> None:
     _widgets[key] = widget
 
 
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Collect garbage afterwards: a drawing makes so much that it would pause a time or two."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def _button(label: str, tooltip: str, pressed: Callable[[], None]):
     import ipywidgets
 
     button = ipywidgets.Button(description=label, tooltip=tooltip)
     button.on_click(lambda _: pressed())
     return button
-
-
-def _looks() -> dict[str, dict]:
-    return {
-        "style": {"description_width": "12em"},
-        "layout": {"width": "min(36em, 100% - 4px)"},  # its margins take the rest
-    }
 
 
 def _told(what: str, error: BaseException) -> str:
@@ -410,41 +351,15 @@ def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
-def _check_label(label: object) -> None:
-    if not isinstance(label, str) or not label.strip():
-        raise TypeError(
-            f"A control needs a label that says what it sets, not {label!r}."
-        )
+def _can_stop(measure: Callable) -> bool:
+    return "stopping" in inspect.signature(measure).parameters
 
 
-def _check_takes(function: Callable, positional: int, controls: dict) -> None:
+def _check_takes(function: Callable, positional: list[str], named: dict) -> None:
     """Will `function` take what it is going to be given? Better said now than at the first drag."""
-    signature = inspect.signature(function)
-    extra = (
-        {"stopping": None}
-        if "stopping" in signature.parameters and not positional
-        else {}
-    )
     try:
-        signature.bind(*[None] * positional, **controls, **extra)
+        inspect.signature(function).bind(*positional, **named)
     except TypeError as error:
-        wanted = ", ".join(["figure", "points"][:positional] + list(controls))
+        wanted = ", ".join([*positional, *named])
         name = getattr(function, "__name__", "The function")
         raise TypeError(f"{name} must take ({wanted}): {error}.") from None
-
-
-def _check_position(name: str, value: object, controls: dict) -> None:
-    if name not in controls:
-        raise ValueError(
-            f"There is no control {name!r}; there are {', '.join(controls)}."
-        )
-    control = controls[name]
-    if hasattr(control, "options"):
-        if value not in control.options:
-            raise ValueError(
-                f"{name} is one of {list(control.options)}, not {value!r}."
-            )
-    elif not isinstance(value, Real) or not control.min <= value <= control.max:
-        raise ValueError(
-            f"{name} lies between {control.min} and {control.max}, not at {value!r}."
-        )

@@ -351,6 +351,11 @@ _STYLE = """<style>
 @media (prefers-reduced-motion: reduce) {
   .course-progress b { animation-timing-function: steps(4); } }
 </style>"""
+_ENDLESS = """<style>
+.course-progress .course-endless { animation-iteration-count: infinite; }
+@media (prefers-reduced-motion: reduce) {
+  .course-progress .course-endless { animation: none; } }
+</style>"""
 
 
 def progress(label: str, seconds: float) -> None:
@@ -372,10 +377,12 @@ def bar(label: str, seconds: float | None = None) -> str:
     """The HTML of a bar that fills in `seconds`; without them, it moves to and fro."""
     label = html.escape(label)
     time_ = f"--course-seconds: {seconds or 1.5:g}s"
-    endless = "" if seconds else ' style="animation-iteration-count: infinite"'
+    style, kind = _STYLE, ""
+    if not seconds:
+        style, kind = _STYLE + _ENDLESS, ' class="course-endless"'
     return (
-        f'{_STYLE}<div class="course-progress" role="progressbar" aria-label="{label}" '
-        f'style="{time_}"><i><b{endless}></b></i>{label}</div>'
+        f'{style}<div class="course-progress" role="progressbar" aria-label="{label}" '
+        f'style="{time_}"><i><b{kind}></b></i>{label}</div>'
     )
 
 

@@ -221,3 +221,19 @@ assert "matplotlib.pyplot" not in sys.modules
 """
     root = Path(__file__).parent.parent
     subprocess.run([sys.executable, "-c", program], cwd=root, check=True, timeout=60)
+
+
+def test_an_svg_is_the_same_every_time_and_leaves_the_figure_as_it_was():
+    fig, ax = figures.chart("A line", x="time (s)", y="waiting (orders)")
+    ax.plot([0, 1], [0, 1])
+    dpi, canvas = fig.dpi, fig.canvas
+    picture = figures.svg(fig)
+    assert figures.svg(fig) == picture
+    assert (fig.dpi, fig.canvas) == (dpi, canvas)
+
+
+def test_the_texts_of_an_svg_are_texts_in_a_font_of_the_same_width_elsewhere():
+    fig, _ = figures.chart("A line", x="time (s)", y="waiting (orders)")
+    picture = figures.svg(fig).decode()
+    assert ">waiting (orders)</text>" in picture
+    assert "font-family: 'DejaVu Sans', 'Verdana', sans-serif" in picture

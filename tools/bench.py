@@ -237,16 +237,22 @@ def memory(process: psutil.Process) -> int:
         return 0
 
 
-def main() -> int:
+def printed(*groups: Callable[[], Iterator[Figure]]) -> list[Figure]:
+    """Measure the groups in turn, and print each figure as soon as it is known."""
     figures = []
-    for group in (starts, throughput, stream):
+    for group in groups:
         for figure in group():
             figures.append(figure)
             print(figure, flush=True)
+    return figures
+
+
+def main() -> int:
+    from tools import bench_explore, bench_live  # which take Figure from here
+
+    figures = printed(starts, throughput, stream)
     stop_all()
-    for figure in lessons():
-        figures.append(figure)
-        print(figure, flush=True)
+    figures += printed(bench_live.figures, bench_explore.figures, lessons)
     return 0 if all(figure.holds for figure in figures) else 1
 
 

@@ -261,6 +261,30 @@ class Notebook:
         self._select(index)
         self._command("notebook:run-cell", [index, index + 1])
 
+    def start(self, index):
+        """Start to run this cell, and do not wait for its end."""
+        self._select(index)
+        self._order("notebook:run-cell")
+        self.page.wait_for_function(f"!({_IDLE})")
+
+    def wait(self):
+        """Wait until what was started is at its end."""
+        self.page.wait_for_function(
+            f"window.done && {_IDLE}", timeout=RUN_SECONDS * 1000
+        )
+
+    def interrupt(self):
+        """Interrupt the kernel, as the button with the square does."""
+        self.page.evaluate(f"() => {_PANEL}.sessionContext.session.kernel.interrupt()")
+        self.wait()
+
+    def restart_and_run_all(self):
+        """Restart the kernel and run all cells."""
+        count = len(self.cells())
+        self._order("notebook:restart-run-all")
+        self.page.locator(".jp-Dialog .jp-mod-accept").click()
+        self.page.wait_for_function(_DONE, arg=[0, count], timeout=RUN_SECONDS * 1000)
+
     def write(self, index, source):
         """Select a cell and type *source* in place of what stands there."""
         self._select(index)
@@ -282,6 +306,10 @@ class Notebook:
 
     def _command(self, name, cells):
         """Let JupyterLab do something; wait until these cells have run, or one has failed."""
+        self._order(name)
+        self.page.wait_for_function(_DONE, arg=cells, timeout=RUN_SECONDS * 1000)
+
+    def _order(self, name):
         self.page.evaluate(
             """name => {
                 window.done = false;
@@ -289,13 +317,16 @@ class Notebook:
             }""",
             name,
         )
-        self.page.wait_for_function(_DONE, arg=cells, timeout=RUN_SECONDS * 1000)
 
     # What there is to see
 
     def cells(self):
         """The cells as they would be saved, each a dict."""
         return self.page.evaluate(f"() => {_PANEL}.content.model.toJSON().cells")
+
+    def active(self):
+        """The number of the cell that is selected."""
+        return self.page.evaluate(f"() => {_PANEL}.content.activeCellIndex")
 
     def code_cells(self):
         return [cell for cell in self.cells() if cell["cell_type"] == "code"]
@@ -314,7 +345,7 @@ class Notebook:
 
     def explorers(self):
         """The explore widgets, from the top."""
-        boxes = self.page.locator(".jp-OutputArea .widget-vbox:has(> .widget-image)")
+        boxes = self.page.locator(".jp-OutputArea .widget-vbox:has(> .course-picture)")
         return [Explorer(boxes.nth(number)) for number in range(boxes.count())]
 
     def pop_ups(self):
@@ -380,11 +411,17 @@ class Explorer:
         return self._box.get_by_role("button", name=label, exact=True)
 
     def status(self):
-        return self._box.get_by_role("status").inner_text()
+        """What it says about the last run; nothing after a reset."""
+        return "".join(self._box.get_by_role("status").all_inner_texts())
+
+    def screenshot(self, path):
+        """Save the widget as a picture."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._box.screenshot(path=path)
 
     def picture(self):
         """A digest of the picture as it is shown."""
-        return self._box.locator("> .widget-image").evaluate(
+        return self._box.locator("> .course-picture img").evaluate(
             """async image => {
                 const bytes = await (await fetch(image.src)).arrayBuffer();
                 const digest = await crypto.subtle.digest('SHA-256', bytes);
