@@ -30,7 +30,7 @@ LAB_ARGS += --no-browser
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test validate execute labs bench lint format lock binder-link clean afresh
+.PHONY: help lab test validate trials execute labs bench lint format lock binder-link clean afresh
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -44,6 +44,9 @@ test: $(DEV) lint  ## Lint, run the tests, validate every notebook
 
 validate: $(RUNTIME)  ## Validate every notebook with strict nbval (or one: NB=...)
 	$(BIN)/python -m pytest --nbval $(NB)
+
+trials: $(DEV)  ## See each claim fail without its cause (or one lesson's: NB=05)
+	$(BIN)/python -m tools.trials $(NB)
 
 execute: $(DEV)  ## Run a notebook, normalise and save it: NB=notebooks/01-....ipynb
 	@test -n "$(NB)" || { echo 'Name a notebook: make execute NB=notebooks/01-....ipynb'; exit 2; }

@@ -149,6 +149,17 @@ def test_lint_accepts_alt_text_in_the_metadata_of_a_picture():
     assert notebooks.lint(notebook(executed("draw()", picture))) == []
 
 
+def test_the_base64_of_a_picture_in_html_is_no_path():
+    # Such bytes are rare, but each run draws its pictures anew.
+    img = '<img alt="a" src="data:image/png;base64,{}iVBOR+/tmp/w0KGgo/0x123abcde+=">{}'
+    for gap in ("", "\n"):
+        html = display({"text/html": img.format(gap, "")})
+        assert notebooks.lint(notebook(executed("show()", html))) == []
+    beside = display({"text/html": img.format("", "<p>in /tmp/course</p>")})
+    (finding,) = notebooks.lint(notebook(executed("show()", beside)))
+    assert "a path of this machine: /tmp/course" in finding
+
+
 def test_lint_finds_stray_metadata():
     stray = notebook(executed("1"))
     stray.metadata["widgets"] = {}

@@ -220,6 +220,8 @@ _PATH = re.compile(
     r"(?<![\w:/.])/(?:home|root|Users|tmp|var|work|srv|opt|mnt|usr|private)/[\w.-]+"
     r"|\b[A-Z]:\\\w+"
 )
+# A picture within HTML or SVG: its base64 may read like a path, and never is one.
+_BASE64 = re.compile(r"(?<=;base64,)\s*[A-Za-z0-9+/]+=*")
 
 
 def no_machine_paths(notebook: NotebookNode) -> Iterator[str]:
@@ -251,7 +253,7 @@ def _output_texts(output: NotebookNode) -> Iterator[str]:
     yield "\n".join(output.get("traceback", []))
     for kind, content in output.get("data", {}).items():
         if isinstance(content, str) and kind not in ("image/png", "image/jpeg"):
-            yield content
+            yield _BASE64.sub("", content)
 
 
 def no_stray_metadata(notebook: NotebookNode) -> Iterator[str]:
