@@ -10,65 +10,38 @@ from __future__ import annotations
 import html
 import re
 from functools import cache
+from pathlib import Path
 
-# In JupyterLab's own colours, so that they fit its light and its dark theme.
-_STYLE = """<style>
-.course-form {
-  max-width: 700px; margin: 6px 2px; padding: 6px 14px; overflow: visible;
-  border-left: 4px solid var(--jp-border-color1, #9e9e9e);
-}
-.course-form .widget-html, .course-form .widget-html-content {
-  height: auto; margin: 2px 0; line-height: 1.45; font-size: 14px; white-space: normal;
-  overflow-wrap: break-word; color: var(--jp-content-font-color1, #1f1f1f);
-}
-.course-form p { margin: 2px 0; }
-.course-form ul { margin: 4px 0; padding-left: 0; list-style: none; }
-.course-form li { margin: 6px 0; }
-.course-form code { background: var(--jp-layout-color2, #eee); padding: 0 3px; }
-.course-form summary { cursor: pointer; }
-.course-form a { color: var(--jp-content-link-color, #0060b0); text-decoration: underline; }
-.course-form table { border-collapse: collapse; }
-.course-form caption { text-align: left; }
-.course-form th, .course-form td { padding: 3px 16px 3px 0; text-align: left; }
-.course-form td { white-space: nowrap; }
-.course-form tr { border-bottom: 1px solid var(--jp-border-color2, #ccc); }
-.course-form .widget-vbox { overflow: visible; margin: 0 0 8px; }
-.course-form .widget-radio { width: 100%; margin: 0; }
-.course-form .widget-radio > .widget-label { display: none; }
-.course-form .widget-radio-box { width: 100%; margin-bottom: 0 !important; }
-.course-form .widget-checkbox { width: 100%; height: auto; margin: 0; }
-.course-form .widget-radio-box label, .course-form .widget-checkbox label {
-  display: grid; grid-template-columns: 24px 1fr; width: 100%; height: auto; margin: 2px 0;
-  font-size: 14px; line-height: 22px; white-space: normal; overflow: visible;
-  color: var(--jp-content-font-color1, #1f1f1f);
-}
-.course-form label > input {
-  grid-column: 1; grid-row: 1; width: 14px; height: 14px; margin: 4px 0 0 2px;
-}
-.course-form .widget-button { align-self: flex-start; }
-.course-form input:focus-visible, .course-form button:focus-visible,
-.course-form summary:focus-visible, .course-form a:focus-visible {
-  outline: 2px solid var(--jp-brand-color1, #1976d2); outline-offset: 2px;
-}
-</style>"""
+_FOLDER = Path(__file__).parent
+_MARKS = re.compile(r"`([^`]+)`|(?<!\w)\*(\S(?:[^*]*\S)?)\*(?!\w)")
 
 
 def prose(text: str) -> str:
-    """A sentence as HTML: everything is escaped, and `such words` are code."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+    """A sentence as HTML: everything is escaped, `such words` are code and *such* emphasised."""
+
+    def marked(found: re.Match) -> str:
+        return f"<code>{found[1]}</code>" if found[1] else f"<em>{found[2]}</em>"
+
+    return _MARKS.sub(marked, html.escape(text))
 
 
 def plain(text: str) -> str:
-    """A sentence without its marks for code."""
-    return text.replace("`", "")
+    """A sentence without its marks for code and emphasis."""
+    return _MARKS.sub(lambda found: found[1] or found[2], text)
 
 
-def choices(options: list[str], several: bool = False):
+def choices(
+    options: list[str], several: bool = False, question: str = "", check: str = ""
+):
     """A radio button for each choice, or with `several` a box to tick; nothing is picked.
 
-    It has `.picked`, the numbers of the choices, and `.on_pick(callback)`.
+    question: above the choices, HTML.
+    check: the tooltip of a button "Check" below them.
+
+    The widget has `.picked`, the numbers of the choices, `.pick(*numbers)`, `.on_pick(callback)`
+    and `.on_check(callback)`.
     """
-    return _choices_classes()[several](options)
+    return _choices_class()(options, several, question, check)
 
 
 def paragraph(content: str = ""):
@@ -78,8 +51,13 @@ def paragraph(content: str = ""):
     return ipywidgets.HTML(content)
 
 
+def announcement():
+    """Some HTML, its `.value`, that screen readers say when it changes."""
+    return _announcement_class()()
+
+
 def status(content: str) -> str:
-    """HTML that screen readers say when it appears."""
+    """HTML that screen readers may say when it appears; an `announcement()` they do say."""
     return f'<div role="status">{content}</div>' if content else ""
 
 
@@ -92,6 +70,17 @@ def button(label: str, tooltip: str, pressed):
     return made
 
 
+def form(children: list, text: str):
+    """A box of widgets, with a text that stands for it where no kernel runs."""
+    lines = "".join(f"<p>{prose(line)}</p>" for line in text.splitlines())
+    return form_class()(children, text=plain(text), static=lines)
+
+
+def upload(label: str, accept: str, tooltip: str, chosen):
+    """A button that asks for a file; its content goes to `chosen`."""
+    return _upload_class()(label, accept, tooltip, chosen)
+
+
 @cache
 def form_class() -> type:
     """The class of all forms: a box of widgets. Made at first use, since ipywidgets loads slowly.
@@ -101,11 +90,16 @@ def form_class() -> type:
     """
     import ipywidgets
 
+    class Keys(_part_class()):
+        _css = _FOLDER / "forms.css"
+
+        def __init__(self):
+            super().__init__(part="keys", layout={"display": "none"})
+
     class Form(ipywidgets.VBox):
         def __init__(self, children: list, *, text: str, static: str):
             self._text, self._static = text, static
-            style = ipywidgets.HTML(_STYLE, layout={"display": "none"})
-            super().__init__([style, *children])
+            super().__init__([Keys(), *children])
             self.add_class("course-form")
 
         def __repr__(self) -> str:
@@ -119,43 +113,85 @@ def form_class() -> type:
 
 
 @cache
-def _choices_classes() -> tuple[type, type]:
-    import ipywidgets
+def _part_class() -> type:
+    """The parts whose half in the browser is in forms.js, a function for each."""
+    import anywidget
+    from traitlets import Unicode
 
-    class One(ipywidgets.RadioButtons):
-        def __init__(self, options: list[str]):
-            numbered = [(plain(option), n) for n, option in enumerate(options)]
-            super().__init__(options=numbered, value=None)
+    class Part(anywidget.AnyWidget):
+        # In one: what runs in the browser cannot import its neighbours.
+        _esm = "".join(
+            (_FOLDER / name).read_text(encoding="utf-8")
+            for name in ("keys.js", "forms.js")
+        )
+        part = Unicode().tag(sync=True)
 
-        @property
-        def picked(self) -> list[int]:
-            return [] if self.value is None else [self.value]
+    return Part
 
-        def pick(self, *numbers: int) -> None:
-            [self.value] = numbers or [None]
 
-        def on_pick(self, callback) -> None:
-            self.observe(lambda _: callback(), "value")
+@cache
+def _choices_class() -> type:
+    from traitlets import Bool, Int, List, Unicode
 
-    class Several(ipywidgets.VBox):
-        def __init__(self, options: list[str]):
+    class Choices(_part_class()):
+        options = List(Unicode()).tag(sync=True)
+        several = Bool().tag(sync=True)
+        question = Unicode().tag(sync=True)
+        check = Unicode().tag(sync=True)
+        picked = List(Int()).tag(sync=True)
+        disabled = Bool().tag(sync=True)
+
+        def __init__(
+            self, options: list[str], several: bool, question: str, check: str
+        ):
             super().__init__(
-                [
-                    ipywidgets.Checkbox(description=plain(option), indent=False)
-                    for option in options
-                ]
+                part="choices",
+                options=[prose(option) for option in options],
+                several=several,
+                question=question,
+                check=check,
             )
 
-        @property
-        def picked(self) -> list[int]:
-            return [n for n, box in enumerate(self.children) if box.value]
-
         def pick(self, *numbers: int) -> None:
-            for n, box in enumerate(self.children):
-                box.value = n in numbers
+            self.picked = sorted(numbers)
 
         def on_pick(self, callback) -> None:
-            for box in self.children:
-                box.observe(lambda _: callback(), "value")
+            self.observe(lambda _: callback(), "picked")
 
-    return One, Several
+        def on_check(self, callback) -> None:
+            def checked(_widget, content, _buffers):
+                self.pick(*content["picked"])
+                callback()
+
+            self.on_msg(checked)
+
+    return Choices
+
+
+@cache
+def _announcement_class() -> type:
+    from traitlets import Unicode
+
+    class Announcement(_part_class()):
+        value = Unicode().tag(sync=True)
+
+        def __init__(self):
+            super().__init__(part="announcement")
+
+    return Announcement
+
+
+@cache
+def _upload_class() -> type:
+    from traitlets import Unicode
+
+    class Upload(_part_class()):
+        label = Unicode().tag(sync=True)
+        accept = Unicode().tag(sync=True)
+        title = Unicode().tag(sync=True)
+
+        def __init__(self, label: str, accept: str, tooltip: str, chosen):
+            super().__init__(part="upload", label=label, accept=accept, title=tooltip)
+            self.on_msg(lambda _widget, _content, files: chosen(bytes(files[0])))
+
+    return Upload

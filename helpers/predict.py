@@ -33,7 +33,7 @@ def predict(
 ):
     """Ask for a prediction; return the widget, which a cell shows as its last line.
 
-    name: the lesson and a word: "01/blocked". It is the name for `reveal`.
+    name: the lesson or lab, and a word: "01/blocked", "lab01/slowest". It is the name for `reveal`.
     choices: texts, or texts with the number each stands for (None: for none, as "never" does).
         With numbers, `reveal` takes a measurement, and it decides which choice came out.
         Without choices, a number is asked for.
@@ -132,14 +132,14 @@ def _prediction_class() -> type:
             self.name, self.unit = name, unit
             self.options, self.values = options, values
             self.predicted: Value | None = self._earlier()
-            self._status = forms.paragraph()
-            asked = f"<p><strong>Predict.</strong> {forms.prose(question)}</p>"
+            self._status = forms.announcement()
+            asked = f"<strong>Predict.</strong> {forms.prose(question)}"
             if options:
-                self.control = forms.choices(options)
+                self.control = forms.choices(options, question=asked)
                 if self.predicted is not None:
                     self.control.pick(options.index(self.predicted))
                 self.control.on_pick(self._picked)
-                field = self.control
+                shown = [self.control]
                 offered = "".join(f"<li>{forms.prose(text)}</li>" for text in options)
                 offered = f"<ul>{offered}</ul>"
                 listed = " · ".join(map(forms.plain, options))
@@ -155,14 +155,15 @@ def _prediction_class() -> type:
                 )
                 self.control.observe(lambda _: self._picked(), "value")
                 field = ipywidgets.HBox([self.control, ipywidgets.Label(unit)])
+                shown = [forms.paragraph(f"<p>{asked}</p>"), field]
                 offered = f"<p>(a number, in {html.escape(unit)})</p>"
                 listed = f"a number, in {unit}"
             if self.predicted is not None:
                 self._say("You predicted this earlier. You can still change it.")
             super().__init__(
-                [forms.paragraph(asked), field, self._status],
+                [*shown, self._status],
                 text=f"Predict. {forms.plain(question)} ( {listed} )",
-                static=f"{asked}{offered}<p><em>To predict, run this cell.</em></p>",
+                static=f"<p>{asked}</p>{offered}<p><em>To predict, run this cell.</em></p>",
             )
 
         def predict(self, value: Value) -> None:
@@ -213,17 +214,16 @@ def _prediction_class() -> type:
         def told(self, came_out: Value) -> str:
             """What came out, in words, with the number that was measured."""
             if isinstance(came_out, str):
-                return forms.plain(came_out)
+                return came_out
             if not self.options:
                 return _number(came_out, self.unit)
-            nearest = forms.plain(self.outcome(came_out))
+            nearest = self.outcome(came_out)
             measured = f" (measured: {_number(came_out, self.unit)})"
             return nearest + measured * bool(self.unit)
 
         def finish(self) -> None:
             """It was revealed: what was predicted stands."""
-            for each in getattr(self.control, "children", (self.control,)):
-                each.disabled = True
+            self.control.disabled = True
             self._say("Revealed. To predict anew, run this cell again.")
 
         def _earlier(self) -> Value | None:
@@ -253,9 +253,7 @@ def _prediction_class() -> type:
             return parse_number(text) if text else None
 
         def _say(self, text: str) -> None:
-            self._status.value = forms.status(
-                f"<p>{html.escape(text)}</p>" * bool(text)
-            )
+            self._status.value = f"<p>{html.escape(text)}</p>" * bool(text)
 
     return Prediction
 
@@ -282,7 +280,7 @@ def _verdict(guess: Value, outcome: Value, told: str, unit: str) -> tuple[str, s
     if isinstance(guess, str):
         right = guess == outcome
         title = "✓ As you predicted." if right else "✗ Not as you predicted."
-        return title, f"You predicted “{forms.plain(guess)}”. What came out: {told}."
+        return title, f"You predicted “{guess}”. What came out: {told}."
     given = _number(guess, unit)
     off = float(outcome) - guess
     if told == given:
@@ -299,7 +297,7 @@ def _display(verdict: tuple[str, str], because: str, said: str) -> None:
 
     title, told = verdict
     more = [text for text in (because, said) if text]
-    paragraphs = [f"<strong>{html.escape(title)}</strong> {html.escape(told)}"]
+    paragraphs = [f"<strong>{html.escape(title)}</strong> {forms.prose(told)}"]
     paragraphs += map(forms.prose, more)
     shown = (
         '<div style="max-width: 672px; padding: 2px 14px;'
@@ -307,7 +305,7 @@ def _display(verdict: tuple[str, str], because: str, said: str) -> None:
         + "".join(f'<p style="margin: 4px 0">{text}</p>' for text in paragraphs)
         + "</div>"
     )
-    text = "\n".join([f"{title} {told}", *map(forms.plain, more)])
+    text = "\n".join(map(forms.plain, [f"{title} {told}", *more]))
     display({"text/html": shown, "text/plain": text}, raw=True)
 
 
@@ -385,7 +383,7 @@ def _is_number(value: object) -> bool:
 
 
 def _check_name(name: object) -> None:
-    if not isinstance(name, str) or not re.fullmatch(r"(lab )?\d\d/[a-z0-9-]+", name):
+    if not isinstance(name, str) or not re.fullmatch(r"(lab)?\d\d/[a-z0-9-]+", name):
         raise ValueError(
             f'A prediction is named by its lesson and a word, as in "01/blocked", not {name!r}.'
         )

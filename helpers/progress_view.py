@@ -35,19 +35,18 @@ def _view_class() -> type:
         def __init__(self, chapters: list[course.Chapter]):
             self._chapters = chapters
             self.table = forms.paragraph()
-            self.status = forms.paragraph()
+            self.status = forms.announcement()
             keep = forms.button(
                 "Keep my work",
                 "Make a file with your progress and the notebooks that you have changed",
                 self.keep,
             )
-            self.upload = ipywidgets.FileUpload(
-                accept=".zip",
-                multiple=False,
-                description="Take back …",
-                tooltip="Choose a file that Keep my work has made",
+            self.upload = forms.upload(
+                "Take back …",
+                ".zip",
+                "Choose a file that Keep my work has made",
+                self.take_back,
             )
-            self.upload.observe(lambda change: self._uploaded(change["new"]), "value")
             names = [chapter.title for chapter in chapters]
             super().__init__(
                 [self.table, ipywidgets.HBox([keep, self.upload]), self.status],
@@ -81,13 +80,8 @@ def _view_class() -> type:
                 self.refresh()
                 self._say(report)
 
-        def _uploaded(self, files: tuple) -> None:
-            if files:
-                self.take_back(bytes(files[0]["content"]))
-                self.upload.value = ()  # the same file can be chosen again
-
         def _say(self, content: str) -> None:
-            self.status.value = forms.status(content)
+            self.status.value = content
 
     return Progress
 

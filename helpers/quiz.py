@@ -3,8 +3,9 @@
     quiz("01")
 
 shows the questions of lesson 01, which are in `helpers/quizzes/01.toml`: each with its
-choices, and a reason for every choice. What is right stays in this process: the page is told
-only what was picked, and the saved notebook has the questions alone.
+choices, and a reason for every choice; `quiz("lab01")` shows those of lab 1. What is right
+stays in this process: the page is told only what was picked, and the saved notebook has the
+questions alone.
 
 What a file of questions has to look like is `schema()`. Editors read the same from
 `helpers/quizzes/schema.json`, which `write_schema()` writes.
@@ -27,7 +28,7 @@ class QuizError(ValueError):
 
 
 def quiz(lesson: str):
-    """The questions of a lesson, "01", as a widget, which a cell shows as its last line."""
+    """The questions of a lesson, "01", or a lab, "lab01"; a cell shows them as its last line."""
     there = sorted(path.stem for path in FOLDER.glob("*.toml"))
     if lesson not in there:
         raise ValueError(
@@ -119,7 +120,7 @@ def schema() -> type:
         """The questions of a lesson."""
 
         lesson: str = Field(
-            pattern=r"^\d\d$", description="the number of the lesson: 01"
+            pattern=r"^(lab)?\d\d$", description="the lesson, 01, or the lab, lab01"
         )
         questions: list[Question] = Field(min_length=1)
 
@@ -167,26 +168,20 @@ def _quiz_class() -> type:
             self.question, self._key = question, key
             self.right: bool | None = None  # not checked so far
             self.control = forms.choices(
-                [choice.text for choice in question.choices], question.several
+                [choice.text for choice in question.choices],
+                question.several,
+                _asked(question, number),
+                check=f"Check the answer to question {number}",
             )
-            self._verdict = forms.paragraph()
+            self._verdict = forms.announcement()
             self.control.on_pick(self._changed)
+            self.control.on_check(self.check)
             earlier = progress.noted("quizzes").get(key, {})
             self._tries = earlier.get("tries", 0)
             self._was_right = bool(earlier.get("right"))
             if self._was_right:
                 self._say("<p>✓ You have answered this one right before.</p>")
-            check = forms.button(
-                "Check", f"Check the answer to question {number}", self.check
-            )
-            super().__init__(
-                [
-                    forms.paragraph(_asked(question, number)),
-                    self.control,
-                    check,
-                    self._verdict,
-                ]
-            )
+            super().__init__([self.control, self._verdict])
 
         def pick(self, *numbers: int) -> None:
             """Pick choices, counted from 0, as the learner does."""
@@ -216,7 +211,7 @@ def _quiz_class() -> type:
             self._say("")
 
         def _say(self, content: str) -> None:
-            self._verdict.value = forms.status(content)
+            self._verdict.value = content
 
     class Quiz(Form):
         def __init__(self, quiz):
@@ -235,7 +230,7 @@ def _quiz_class() -> type:
                     for number, question in enumerate(quiz.questions, 1)
                 ),
                 static="".join(
-                    _asked(question, number) + _listed(question.choices)
+                    f"<p>{_asked(question, number)}</p>{_listed(question.choices)}"
                     for number, question in enumerate(quiz.questions, 1)
                 )
                 + "<p><em>To answer, run this cell.</em></p>",
@@ -246,7 +241,7 @@ def _quiz_class() -> type:
 
 def _asked(question, number: int) -> str:
     hint = " <em>(More than one is right.)</em>" if question.several else ""
-    return f"<p><strong>{number}.</strong> {forms.prose(question.ask)}{hint}</p>"
+    return f"<strong>{number}.</strong> {forms.prose(question.ask)}{hint}"
 
 
 def _listed(choices) -> str:

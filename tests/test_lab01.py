@@ -3,6 +3,7 @@
 import http.client
 import json
 import linecache
+import sys
 import threading
 import time
 import uuid
@@ -14,7 +15,7 @@ import requests
 import urllib3
 from running import nothing_left, wait_until
 
-from helpers import figures, registry, serve
+from helpers import figures, predict, progress, registry, serve
 from helpers.checks import Refused
 from helpers.labs import bad_day, lab01
 from helpers.shop.payments import create_app
@@ -107,6 +108,23 @@ def test_the_verdict_on_the_solution(capsys, shown):
         "left"
     )
     assert "hollow" in alt
+
+
+def test_the_verdict_tells_what_came_of_the_prediction(shown, monkeypatch, tmp_path):
+    monkeypatch.setenv(progress.VARIABLE, str(tmp_path / "progress.json"))
+    monkeypatch.setattr(sys.modules["helpers.predict"], "_asked", {})
+    told = []
+    monkeypatch.setattr("IPython.display.display", lambda data, raw: told.append(data))
+    [asked] = [
+        cell.source
+        for cell in notebooks.code_cells(notebooks.read(labs.LABS / NAME))
+        if '"lab01/slowest"' in cell.source
+    ]
+    eval(asked, {"predict": predict}).predict("under 0.5 s")
+    timed(lab01.verdict, lab().checkout)
+    [text] = [data["text/plain"] for data in told]
+    assert text.startswith("✗ Not as you predicted. You predicted “under 0.5 s”.")
+    assert "(measured: " in text and "a slow Payments and then a lost reply" in text
 
 
 def test_the_lab_and_its_checks_agree():

@@ -309,7 +309,7 @@ def test_everything_is_escaped(shown):
 
 
 @pytest.mark.parametrize(
-    "name", ["blocked", "1/blocked", "01/Blocked", "01/", 7, "01/a b"]
+    "name", ["blocked", "1/blocked", "01/Blocked", "01/", 7, "01/a b", "lab 01/a"]
 )
 def test_a_name_has_the_lesson_and_a_word(name):
     for call in (
