@@ -200,12 +200,6 @@ def show(fig, alt: str) -> None:
     from IPython.display import display
 
     data, metadata = mimebundle(fig, alt)
-    # JupyterLab shows the HTML: it leaves out the alternative text of a bare picture.
-    picture = base64.b64encode(data["image/png"]).decode()
-    width = metadata["image/png"]["width"]
-    data["text/html"] = (
-        f'<img alt="{html.escape(alt)}" width="{width}" src="data:image/png;base64,{picture}">'
-    )
     display(data, metadata=metadata, raw=True)
 
 
@@ -214,8 +208,12 @@ def mimebundle(fig, alt: str) -> tuple[dict, dict]:
     if not isinstance(alt, str) or not alt.strip():
         raise ValueError("alt is empty: say in a sentence what the figure shows")
     width, height = shown_size(fig)
+    picture = png(fig)
+    # JupyterLab and nbconvert show the HTML: they leave out the alternative text of a bare picture.
+    source = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+    shown = f'<img alt="{html.escape(alt)}" width="{width}" src="{source}">'
     return (
-        {"image/png": png(fig), "text/plain": alt},
+        {"image/png": picture, "text/html": shown, "text/plain": alt},
         {"image/png": {"alt": alt, "width": width, "height": height}},
     )
 

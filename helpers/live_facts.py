@@ -444,9 +444,10 @@ class Facts:
         for fact in self._facts.values():
             if fact.kind == "message" and fact.target == queue:
                 sent += 1
+            elif fact.of is not None:
+                continue  # delivered again: the fact that followed counts
             elif (fact.kind, fact.source, fact.note) == ("held", queue, group):
-                if fact.of is None:  # it was not delivered again later
-                    held, settled = held + 1, settled + (fact.end is not None)
+                held, settled = held + 1, settled + (fact.end is not None)
         self.levels[queue, group] = Level(
             queue,
             group,

@@ -11,10 +11,12 @@ import sys
 import time
 from pathlib import Path
 
+import accessibility
 import nbformat
 import nbgrader.utils
 import pytest
 
+from helpers.quiz import FOLDER, read
 from tools import browser, labs, notebooks
 
 ROOT = Path(__file__).parent.parent
@@ -125,17 +127,18 @@ def test_runs_until_the_services_are_to_be_stopped(opened):
     assert opened.numbers() == numbers_up_to(opened, len(opened.code_cells()) - 1)
 
 
-def explore_calls(notebook):
-    """How many explore widgets the code makes."""
-    return sum(
-        isinstance(node, ast.Call) and getattr(node.func, "id", "") == "explore"
+def calls(notebook, name):
+    """The calls of a function in the code."""
+    return [
+        node
         for cell in notebook.code_cells()
         for node in ast.walk(ast.parse(cell["source"]))
-    )
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == name
+    ]
 
 
 def test_explore_widgets_follow_their_controls(opened):
-    soon(lambda: len(opened.explorers()), explore_calls(opened))
+    soon(lambda: len(opened.explorers()), len(calls(opened, "explore")))
     for explorer in opened.explorers():
         try_out(explorer)
 
@@ -173,6 +176,66 @@ def test_shows_no_error_but_where_one_is_meant(opened):
     assert opened.pop_ups() == []
 
 
+def test_quizzes_say_what_is_wrong_and_what_is_right(opened):
+    """Answered by keyboard."""
+    questions = [
+        question
+        for call in calls(opened, "quiz")
+        for question in read(FOLDER / f"{call.args[0].value}.toml").questions
+    ]
+    boxes = opened.page.locator(".course-form > .widget-vbox:has(> * > fieldset)")
+    soon(boxes.count, len(questions))
+    for number, question in enumerate(questions):
+        wrong = min(set(range(len(question.choices))) - question.right)
+        answer(boxes.nth(number), {wrong}, "✗")
+        answer(boxes.nth(number), question.right, "✓ Right.")
+
+
+def answer(box, choices, verdict):
+    offered = box.locator("fieldset input")
+    for number in range(offered.count()):
+        choice = offered.nth(number)
+        several = choice.get_attribute("type") == "checkbox"
+        wanted = number in choices
+        if choice.is_checked() != wanted and (wanted or several):
+            choice.press("Space")
+    box.get_by_role("button", name="Check").press("Enter")
+    box.get_by_role("status").filter(has_text=verdict).wait_for()
+
+
+def test_live_views_can_be_played_paused_and_replayed(opened):
+    views = opened.page.locator(".live-view")
+    for number in range(views.count()):
+        view = views.nth(number)
+        play = view.locator("button.play")
+
+        def shown(view=view):
+            return view.evaluate("({player}) => [player.mode, player.seconds]")
+
+        opened.page.wait_for_function(
+            """view => {
+                view.scrollIntoView();  // it waits until it is seen
+                return view.player.facts.closed !== null && view.player.mode !== 'live';
+            }""",
+            arg=view.element_handle(),
+        )
+        if view.evaluate("({player}) => player.facts.empty"):
+            assert opened.name.startswith("labs"), "there is nothing to see"
+            assert play.is_disabled()
+            continue
+        if shown()[0] == "playing":
+            play.press("Enter")
+        view.get_by_role("slider").press("Home")
+        soon(shown, ["paused", 0])
+        play.press("Enter")
+        soon(lambda: shown()[1] > 0, True)  # noqa: B023
+        play.press("Enter")
+        mode, seconds = shown()
+        assert mode == "paused"
+        view.get_by_role("button", name="Step ▶").press("Enter")
+        soon(lambda: shown()[1] > seconds, True)  # noqa: B023
+
+
 @pytest.mark.parametrize("width", [browser.WIDTH, 800])
 def test_fits_the_window(opened, width):
     opened.resize(width)
@@ -187,8 +250,46 @@ def test_can_be_looked_at(opened, theme):
     opened.screenshots(SCREENSHOTS, f"{opened.name}-{theme}")
 
 
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_can_be_used_by_everybody(opened, theme):
+    opened.theme(theme)
+    soon(lambda: accessibility.faults(opened), [])
+
+
 def test_the_console_stays_quiet(opened):
     assert opened.complaints == []
+
+
+# The check that everybody can use them
+
+FAULTY = """
+from IPython.display import HTML, display
+import ipywidgets
+display(HTML('<h3>grey</h3><p style="color: #777777">grey</p><h5>too deep</h5>'))
+display(HTML('<button></button><input>'), ipywidgets.Image(value=b'', width=40, height=40))
+link = '<a style="text-decoration: none; color: #0d47a1" href="https://example.org">this</a>'
+display(ipywidgets.HTML(f'<p style="color: #212121">See {link} page.</p>'))
+"""
+
+
+def test_the_check_finds_what_is_wrong_to_the_very_end(lab, chrome):
+    filling = ["print('long\\n' * 60)"] * 4
+    browser.write_notebook(lab.folder / "faulty.ipynb", *filling, FAULTY)
+    notebook = browser.Notebook(lab, chrome, "faulty.ipynb")
+    try:
+        notebook.run_from(0)
+        notebook.theme("light")
+        found = {
+            "button-name",
+            "color-contrast",
+            "heading-order",
+            "image-alt",
+            "label",
+            "link-in-text-block",
+        }
+        soon(lambda: {x.split(":")[0] for x in accessibility.faults(notebook)}, found)
+    finally:
+        notebook.close()
 
 
 # The learner's way through a lab
