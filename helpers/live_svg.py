@@ -23,6 +23,7 @@ from helpers.system_layout import (
 IDLE_TINT = 0.13  # how much of its colour a service has that does nothing
 SWATCH = 26  # width of a legend's sample
 ROW = 24  # height of a legend's row
+TAG = 14  # room for what the browser writes below the lowest arrow
 GONE = "#6E7781"  # the frame of a service that is down
 GREY = "#777777"  # of the samples in the legend
 CELLS = 9  # height of the row of threads
@@ -47,7 +48,7 @@ def draw(system: System) -> str:
         [(key, SWATCH + 7 + text_width(words, SMALL)) for key, words in _words(arrows)],
     ]
     taken = [sum(width + MARGIN for _, width in row) + MARGIN for row in rows]
-    width, height = max(plan.width, *taken), plan.height + 2 * ROW + 6
+    width, height = max(plan.width, *taken), plan.height + TAG + 2 * ROW + 6
 
     root = still._root(system, width, height)
     _hatches(root, system)
@@ -68,7 +69,7 @@ def draw(system: System) -> str:
             root, "g", data_part="template", data_kind=kind, visibility="hidden"
         )
         _traveller(template, kind)
-    y = plan.height
+    y = plan.height + TAG
     for row in rows:
         x = MARGIN
         for key, needed in row:

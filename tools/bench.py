@@ -192,16 +192,16 @@ def lessons() -> Iterator[Figure]:
     for path in notebooks.course_notebooks():
         took, peak = run_watched(path)
         name = path.relative_to(notebooks.ROOT).as_posix()
-        yield Figure(f"{name}: seconds", took, "s", 20)
+        yield Figure(f"{name}: seconds", took, "s", 30)
         yield Figure(
-            f"{name}: peak memory of kernel and services", peak / 1e6, "MB", 300
+            f"{name}: peak memory of kernel and services", peak / 1e6, "MB", 400
         )
     command = [sys.executable, "-m", "pytest", "--nbval", "-q"]
     start = time.perf_counter()
     done = subprocess.run(command, cwd=notebooks.ROOT, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stdout)
-    yield Figure("pytest --nbval, everything", time.perf_counter() - start, "s", 90)
+    yield Figure("pytest --nbval, everything", time.perf_counter() - start, "s", 240)
 
 
 def run_watched(path: Path) -> tuple[float, int]:
