@@ -179,7 +179,6 @@ def _external() -> Broker:
         env={
             URL_SETTING: url,
             PREFIX_SETTING: prefix,
-            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         },
     )
     try:

@@ -3,7 +3,6 @@
 It makes a thread for each connection, and closes the connection after each answer.
 """
 
-import os
 import re
 import sys
 import time
@@ -50,8 +49,7 @@ class DevelopmentServer:
             "--port",
             str(port),
         ]
-        where = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        self._process = GuardedProcess(lambda folder, fd: flask, env=where)
+        self._process = GuardedProcess(lambda folder, fd: flask)
         try:
             self.url = self._listens_at()
         except BaseException:

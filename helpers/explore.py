@@ -18,7 +18,6 @@ as they are dragged. `measure` is a plain function too; it runs when its button 
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import gc
 import html
@@ -304,9 +303,7 @@ def _explore_class() -> type:
         def _repr_mimebundle_(self, **kwargs: object):
             """The live widget and, for pages without a kernel, the picture."""
             data = super()._repr_mimebundle_(**kwargs)
-            picture, metadata = figures.mimebundle(self.figure, self._alt)
-            picture["image/png"] = base64.b64encode(picture["image/png"]).decode()
-            return data | picture, metadata
+            return figures.widget_mimebundle(data, self.figure, self._alt)
 
     return Explore
 

@@ -218,6 +218,14 @@ def mimebundle(fig, alt: str) -> tuple[dict, dict]:
     )
 
 
+def widget_mimebundle(data: dict, fig, alt: str) -> tuple[dict, dict]:
+    """The same for a widget with such a figure: `data` is the live widget, for a page with a kernel."""
+    picture, metadata = mimebundle(fig, alt)
+    # What a widget gives is sent as it is, and JSON has no bytes.
+    picture["image/png"] = base64.b64encode(picture["image/png"]).decode()
+    return data | picture, metadata
+
+
 @cache
 def _use_style() -> None:
     import matplotlib.style

@@ -56,11 +56,6 @@ def announcement():
     return _announcement_class()()
 
 
-def status(content: str) -> str:
-    """HTML that screen readers may say when it appears; an `announcement()` they do say."""
-    return f'<div role="status">{content}</div>' if content else ""
-
-
 def button(label: str, tooltip: str, pressed):
     """A button of a form."""
     import ipywidgets

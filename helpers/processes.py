@@ -64,6 +64,8 @@ class GuardedProcess:
         env: dict[str, str] | None = None,
     ):
         self.folder = Path(tempfile.gettempdir(), f"course-{secrets.token_hex(4)}")
+        # What this kernel can import, a Python program of it can.
+        path = os.pathsep.join(each for each in sys.path if each)
         ours, theirs = socket.socketpair()
         self.channel = Channel(ours)
         self.returncode: int | None = None
@@ -81,7 +83,7 @@ class GuardedProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env=None if env is None else {**os.environ, **env},
+                env={**os.environ, "PYTHONPATH": path, **(env or {})},
                 start_new_session=True,
                 pass_fds=(theirs.fileno(),),
                 text=True,

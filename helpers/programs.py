@@ -14,7 +14,6 @@ from __future__ import annotations
 import dis
 import inspect
 import json
-import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -64,10 +63,9 @@ class Program:
     def __init__(self, name: str, code: str, arguments: str):
         self.name, self._last_log = name, ""
         command = [sys.executable, "-u", "-c", code, arguments]
-        path = os.pathsep.join(each for each in sys.path if each)
         self._process = GuardedProcess(
             lambda folder, fd: command,
-            env={"PYTHONPATH": path, **inherited_settings()},
+            env=inherited_settings(),
         )
         registry.register(self)
 

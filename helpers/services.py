@@ -214,10 +214,7 @@ class _Process:
         ]  # -u: it logs without delay
         self._process = GuardedProcess(
             lambda folder, fd: [*program, str(fd), *self._command],
-            env={
-                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-                **inherited_settings(),
-            },
+            env=inherited_settings(),
         )
         self._answers: queue.SimpleQueue = queue.SimpleQueue()
         reader = threading.Thread(

@@ -164,8 +164,6 @@ def _board_class() -> type:
         def _repr_mimebundle_(self, **kwargs: object):
             """The live widget and, for pages without a kernel, the picture."""
             data = super()._repr_mimebundle_(**kwargs)
-            picture, metadata = figures.mimebundle(self.figure, figure.ALT)
-            picture["image/png"] = base64.b64encode(picture["image/png"]).decode()
-            return data | picture, metadata
+            return figures.widget_mimebundle(data, self.figure, figure.ALT)
 
     return Board

@@ -4,7 +4,6 @@ Payments, Inventory, Email and Recommendations run in this kernel, since the jud
 ledgers; the button and the workers run in processes of their own, with the checkout inside.
 """
 
-import os
 import secrets
 import sys
 import threading
@@ -299,10 +298,7 @@ class Stage:
                 "helpers.challenge.worker",
                 str(fd),
             ],
-            env={
-                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-                **inherited_settings(),
-            },
+            env=inherited_settings(),
         )
         urls = {name: service.url for name, service in self._trapped.items()}
         self._worker.channel.send(
