@@ -28,11 +28,10 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
+from helpers import scripts
 from helpers.controls import check_position, extremes
 
-FOLDER = Path(__file__).parent
 NOTHING_RUNS = "No service is running. If this needs one, run the cells above again."
 
 
@@ -96,12 +95,8 @@ def _explore_class() -> type:
     class Picture(anywidget.AnyWidget):
         """An SVG with an alternative text, which an ipywidgets.Image cannot have."""
 
-        # In one: what runs in the browser cannot import its neighbours.
-        _esm = "".join(
-            (FOLDER / name).read_text(encoding="utf-8")
-            for name in ("keys.js", "explore.js")
-        )
-        _css = FOLDER / "explore.css"
+        _esm = scripts.with_keys("explore.js")
+        _css = scripts.FOLDER / "explore.css"
         value = Bytes().tag(sync=True)  # not as a text, which would be slower
         alt = Unicode().tag(sync=True)
         width = Int().tag(sync=True)  # as displayed, in pixels

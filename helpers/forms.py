@@ -10,9 +10,9 @@ from __future__ import annotations
 import html
 import re
 from functools import cache
-from pathlib import Path
 
-_FOLDER = Path(__file__).parent
+from helpers import scripts
+
 _MARKS = re.compile(r"`([^`]+)`|(?<!\w)\*(\S(?:[^*]*\S)?)\*(?!\w)")
 
 
@@ -86,7 +86,7 @@ def form_class() -> type:
     import ipywidgets
 
     class Keys(_part_class()):
-        _css = _FOLDER / "forms.css"
+        _css = scripts.FOLDER / "forms.css"
 
         def __init__(self):
             super().__init__(part="keys", layout={"display": "none"})
@@ -114,11 +114,7 @@ def _part_class() -> type:
     from traitlets import Unicode
 
     class Part(anywidget.AnyWidget):
-        # In one: what runs in the browser cannot import its neighbours.
-        _esm = "".join(
-            (_FOLDER / name).read_text(encoding="utf-8")
-            for name in ("keys.js", "forms.js")
-        )
+        _esm = scripts.with_keys("forms.js")
         part = Unicode().tag(sync=True)
 
     return Part

@@ -13,9 +13,8 @@ import threading
 import time
 from collections import deque
 from functools import cache
-from pathlib import Path
 
-from helpers import registry, tracing
+from helpers import registry, scripts, tracing
 from helpers.live_facts import Fact, Facts
 from helpers.names import service_name
 from helpers.services import Service
@@ -24,7 +23,6 @@ from helpers.streams import BLOCK_MS, Workers
 from helpers.system import System
 from helpers.timeline import Timeline
 
-FOLDER = Path(__file__).parent
 EVERY = 0.1  # seconds between two messages to the browser, at least ...
 AT_LEAST_EVERY = 0.24  # ... and at most
 # What came in the first seconds is sent again, as the page may still be loading the view.
@@ -267,12 +265,8 @@ def _view_class() -> type:
     class View(anywidget.AnyWidget):
         """The picture that moves: the half of it that is in the kernel."""
 
-        # In one: what runs in the browser cannot import its neighbours.
-        _esm = "".join(
-            (FOLDER / name).read_text(encoding="utf-8")
-            for name in ("keys.js", "live.js")
-        )
-        _css = FOLDER / "live.css"
+        _esm = scripts.with_keys("live.js")
+        _css = scripts.FOLDER / "live.css"
         plan = Dict().tag(sync=True)
 
         def __init__(self, live: Live):

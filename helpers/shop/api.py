@@ -124,6 +124,14 @@ def work():
     time.sleep(current_app.config["WORK_SECONDS"])
 
 
+def created(where, entry, is_repeat=False):
+    """The answer to a POST that made an entry, which is at ``where``/id; a repeat says that it is one."""
+    headers = {"Location": f"{where}/{entry['id']}"}
+    if is_repeat:
+        headers["Idempotent-Replayed"] = "true"
+    return entry, 201, headers
+
+
 def refuse_bad_card(card):
     """Raise a 402 problem for a card that is refused; the last service of a chain decides."""
     if card in REFUSED_CARDS:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, RootModel
 
-from .api import BAD_BODY, Body, Filter, Headers, Id, new_app, work
+from .api import BAD_BODY, Body, Filter, Headers, Id, created, new_app, work
 from .ledger import Ledger, OncePerKey
 from .problems import responses
 
@@ -34,15 +34,8 @@ def create_app(work_seconds=0.02):
     @app.post("/mails", responses={201: Mail, **responses(*BAD_BODY)})
     def create_mail(header: Headers, body: NewMail):
         """Send a mail; without an Idempotency-Key, every request is a new mail."""
-        mail, is_repeat = body.model_dump(), False
-        if header.key:
-            sent, is_repeat = once.do(header.key, mail, lambda: send(mail))
-        else:
-            sent = send(mail)
-        headers = {"Location": f"/mails/{sent['id']}"}
-        if is_repeat:
-            headers["Idempotent-Replayed"] = "true"
-        return sent, 201, headers
+        sent, is_repeat = once.do(header.key, body.model_dump(), send)
+        return created("/mails", sent, is_repeat)
 
     @app.get("/mails", responses={200: Mails, **responses(422)})
     def list_mails(query: Filter):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, RootModel
 
-from .api import BAD_BODY, Body, Filter, Id, Item, ItemName, new_app, work
+from .api import BAD_BODY, Body, Filter, Id, Item, ItemName, created, new_app, work
 from .ledger import Ledger
 from .problems import Problem, responses
 
@@ -93,10 +93,7 @@ def create_app(work_seconds=0.02, available=1000):
         if (made["item"], made["quantity"]) != (body.item, body.quantity):
             detail = f"{body.order} has {made['quantity']} of {made['item']} reserved."
             raise Problem(409, detail, kind="already-reserved")
-        headers = {"Location": f"/reservations/{made['id']}"}
-        if is_repeat:
-            headers["Idempotent-Replayed"] = "true"
-        return made, 201, headers
+        return created("/reservations", made, is_repeat)
 
     @app.get("/reservations", responses={200: Reservations, **responses(422)})
     def list_reservations(query: Filter):

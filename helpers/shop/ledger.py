@@ -61,10 +61,12 @@ class OncePerKey:
         self._seen = {}
 
     def do(self, key, request, work):
-        """Return ``(result of work(), whether it is a repeat)``.
+        """Return ``(result of work(request), whether it is a repeat)``; without a key it never is.
 
         Raises a 422 problem when ``key`` was used for another ``request``.
         """
+        if not key:
+            return work(request), False
         with self._lock:
             is_repeat = key in self._seen
             if not is_repeat:
@@ -75,7 +77,7 @@ class OncePerKey:
             raise Problem(422, detail, kind="key-reused")
         if not is_repeat:
             try:
-                result.set_result(work())
+                result.set_result(work(request))
             except BaseException as error:
                 with self._lock:
                     del self._seen[key]

@@ -10,6 +10,7 @@ from .api import (
     Headers,
     Id,
     Purchase,
+    created,
     new_app,
     refuse_bad_card,
     work,
@@ -45,15 +46,8 @@ def create_app(work_seconds=0.02, fraud_url=None, timeout=1.0):
     @app.post("/charges", responses={201: Charge, **responses(*BAD_BODY, *FAILURES)})
     def create_charge(header: Headers, body: Purchase):
         """Charge a card; without an Idempotency-Key, every request is a new charge."""
-        purchase, is_repeat = body.model_dump(), False
-        if header.key:
-            made, is_repeat = once.do(header.key, purchase, lambda: charge(purchase))
-        else:
-            made = charge(purchase)
-        headers = {"Location": f"/charges/{made['id']}"}
-        if is_repeat:
-            headers["Idempotent-Replayed"] = "true"
-        return made, 201, headers
+        made, is_repeat = once.do(header.key, body.model_dump(), charge)
+        return created("/charges", made, is_repeat)
 
     @app.get("/charges", responses={200: Charges, **responses(422)})
     def list_charges(query: Filter):

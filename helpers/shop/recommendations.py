@@ -4,7 +4,7 @@ from collections import Counter
 
 from pydantic import Field, RootModel
 
-from .api import BAD_BODY, Body, Filter, Id, Item, new_app, work
+from .api import BAD_BODY, Body, Filter, Id, Item, created, new_app, work
 from .ledger import Ledger
 from .problems import responses
 
@@ -47,7 +47,7 @@ def create_app(work_seconds=0.02):
         """Note that somebody bought an item."""
         work()
         noted = ledger.add(**body.model_dump())
-        return noted, 201, {"Location": f"/purchases/{noted['id']}"}
+        return created("/purchases", noted)
 
     @app.get("/purchases", responses={200: NotedPurchases, **responses(422)})
     def list_purchases(query: Filter):
