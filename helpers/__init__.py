@@ -28,6 +28,7 @@ from helpers.progress_view import show_progress
 from helpers.quiz import quiz
 from helpers.registry import stop_all
 from helpers.services import serve
+from helpers.solutions import solution
 from helpers.streams import backlog, run_workers
 from helpers.system import system
 from helpers.timeline import timeline
@@ -65,6 +66,7 @@ __all__ = [
     "show_breaker",
     "show_progress",
     "slider",
+    "solution",
     "start_broker",
     "stop_all",
     "system",

@@ -15,6 +15,8 @@ expected, what came out and where to look.
 
 Whatever the learner's functions do is dealt with here. They get a time limit for each
 call; what they print is shown below the verdict; where they raise, their own line is shown.
+Code that a service or a worker calls, in a thread of its own, goes in by `guard`. What the
+learner's code has started and left running ends with the check.
 """
 
 from __future__ import annotations
@@ -32,9 +34,10 @@ import traceback
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
 from types import CodeType, FrameType
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
-from helpers import progress
+from helpers import progress, registry
+from helpers.broker import Broker
 from helpers.claims import Condition, report, short
 
 LIMIT = 10.0  # seconds that one call of the learner's code may take
@@ -193,11 +196,22 @@ def call(
     fn: Callable, *args: object, limit: float | None = None, **kwargs: object
 ) -> object:
     """Call the learner's code with the time limit, and refuse if it raises or hangs."""
+    learners = guard(fn)
+    return learners.within(limit or learners.check.limit, args, kwargs)
+
+
+def guard(fn: Callable) -> _Learners:
+    """The learner's code as a function for others to call: a route, a handler, a worker's work.
+
+    It has the time limit, in whatever thread it is called. What it raises there is kept as
+    `Refused`, and is told as "meanwhile" if the check then finds something wrong.
+    """
     check = _current.get()
     if check is None:
-        raise RuntimeError("call() belongs inside a function marked with @task(...).")
-    learners = fn if isinstance(fn, _Learners) else _Learners(check, fn)
-    return learners.within(limit or check.limit, args, kwargs)
+        raise RuntimeError(
+            "The learner's code is called inside a function marked with @task(...)."
+        )
+    return fn if isinstance(fn, _Learners) else _Learners(check, fn)
 
 
 def situation(when: str) -> None:
@@ -225,6 +239,8 @@ class _Check:
         self.code = code  # of the check itself
         self.files: set[str] = set()
         self.threads: list[threading.Thread] = []  # with the learner's calls
+        self.own_thread = threading.current_thread()
+        self.meanwhile: list[_Trouble] = []  # of the learner's code in other threads
 
     def accept(self, name: str, value: object) -> object:
         """What the learner handed in: a function gets its guard."""
@@ -245,6 +261,7 @@ class _Check:
     def __call__(self, body: Callable[[], object]) -> None:
         """Run the check's body; print the verdict or raise `Refused`."""
         token, case = _current.set(self), _situation.set("")
+        threads, running = set(threading.enumerate()), registry.running()
         printed = io.StringIO()
         refusal: Refused | None = None
         verdict = None
@@ -258,8 +275,7 @@ class _Check:
         finally:
             _current.reset(token)
             _situation.reset(case)
-            for thread in self.threads:
-                _end(thread)
+            self.end_what_is_left(threads, running)
         said = _printed(printed.getvalue())
         if refusal is not None:
             raise Refused(
@@ -271,7 +287,31 @@ class _Check:
         if said:
             print(said)
 
+    def end_what_is_left(
+        self, threads: set[threading.Thread], running: list[registry.Running]
+    ) -> None:
+        """End what began with the check and goes on: calls, threads, services, workers."""
+        for thread in self.threads:
+            _end(thread)
+        for thing in registry.running():
+            # A broker that the check has started is of use to the next one, too.
+            if thing not in running and not isinstance(thing, Broker):
+                thing.stop()
+        frames = sys._current_frames()
+        for thread in set(threading.enumerate()) - threads:
+            stack = traceback.walk_stack(frames.get(thread.ident))
+            if any(self.is_learners(frame) for frame, _ in stack):
+                _end(thread)
+
     def refusal(self, what: str, hint: str = "", **facts: str) -> Refused:
+        if self.meanwhile:
+            first = self.meanwhile[0]
+            if first.to_do:
+                return Refused(first.to_do)
+            facts.update(meanwhile=first.what, at=first.place)
+        return self.told(what, hint, **facts)
+
+    def told(self, what: str, hint: str = "", **facts: str) -> Refused:
         title = f"✗ {self.name}: {self.title}\n  {what}"
         return Refused(report(title, **facts, hint=hint or self.hint))
 
@@ -279,18 +319,27 @@ class _Check:
         """The refusal for an exception, with the learner's line if it comes from there."""
         frames = list(traceback.walk_tb(error.__traceback__))
         place = self.line(frames)
+        what = f"your code raised {_named(error)}"
         if isinstance(error, NotImplementedError) and self.is_learners(frames[-1][0]):
             refusal = Refused(self.to_do(error))
+            self.note(what, place, to_do=str(refusal))
         elif place:
-            what = f"your code raised {_named(error)}"
-            refusal = self.refusal(what, case=_situation.get(), at=place)
+            refusal = self.told(what, case=_situation.get(), at=place)
+            self.note(what, place)
         else:
             refusal = self.refusal(
                 f"the check could not go on: {_named(error)}",
-                hint="run the notebook from the top; if this stays, the check itself is wrong",
+                case=_situation.get(),
+                hint="does your code stop a service, or the broker? If not, run the notebook "
+                "from the top; if this stays, the check itself is wrong",
             )
         refusal.__cause__ = error
         return refusal
+
+    def note(self, what: str, place: str, to_do: str = "") -> None:
+        """Keep what has gone wrong in a thread that cannot tell the learner."""
+        if threading.current_thread() is not self.own_thread:
+            self.meanwhile.append(_Trouble(what, place, to_do))
 
     def to_do(self, error: NotImplementedError) -> str:
         """For a stub: the task it names, since a check may need the work of another task."""
@@ -303,8 +352,12 @@ class _Check:
         """The refusal for a call that has not come back, with the line it is at."""
         frame = sys._current_frames().get(thread.ident)
         frames = reversed(list(traceback.walk_stack(frame))) if frame else ()
-        what = f"your code did not come back within {limit:g} s"
-        return self.refusal(what, case=_situation.get(), at=self.line(frames))
+        what, place = (
+            f"your code did not come back within {limit:g} s",
+            self.line(frames),
+        )
+        self.note(what, place)
+        return self.told(what, case=_situation.get(), at=place)
 
     def line(self, frames: Iterable[tuple[FrameType, int]]) -> str:
         """The learner's own line that is furthest in: "line 3, in charge(): reply = …"."""
@@ -326,16 +379,24 @@ class _Check:
         )
 
 
+class _Trouble(NamedTuple):
+    """What went wrong in the learner's code, at which of its lines; for a stub, its task."""
+
+    what: str
+    place: str
+    to_do: str
+
+
 class _Learners:
     """A function of the learner's: each call has a time limit, and what it raises refuses."""
 
     def __init__(self, check: _Check, function: Callable) -> None:
-        self._check, self._function = check, function
+        self.check, self._function = check, function
         check.files |= _file_of(function)
         functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *args: object, **kwargs: object) -> object:
-        return self.within(self._check.limit, args, kwargs)
+        return self.within(self.check.limit, args, kwargs)
 
     def within(self, limit: float, args: tuple, kwargs: dict) -> object:
         """The call in a thread, which is ended with the check if it has not come back by then."""
@@ -353,13 +414,13 @@ class _Learners:
             name="learner's code",
             daemon=True,
         )
-        self._check.threads.append(thread)
+        self.check.threads.append(thread)
         thread.start()
         thread.join(limit)
         if thread.is_alive():
-            raise self._check.hung(limit, thread)
+            raise self.check.hung(limit, thread)
         if error := outcome.get("error"):
-            raise error if isinstance(error, Refused) else self._check.raised(error)
+            raise error if isinstance(error, Refused) else self.check.raised(error)
         return outcome["value"]
 
 
@@ -370,15 +431,16 @@ def _end(thread: threading.Thread) -> None:
     """
     raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
     deadline = time.monotonic() + ENDING
-    hook = sys.unraisablehook
-    # It may strike in a finaliser, which would report it as an error of its own.
+    hook, thread_hook = sys.unraisablehook, threading.excepthook
+    # It may strike in a finaliser, or as the thread ends, which would be reported as an error.
     sys.unraisablehook = lambda info: info.exc_type is SystemExit or hook(info)
+    threading.excepthook = lambda info: info.exc_type is SystemExit or thread_hook(info)
     try:
         while thread.is_alive() and time.monotonic() < deadline:
             raise_in(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
             thread.join(0.02)
     finally:
-        sys.unraisablehook = hook
+        sys.unraisablehook, threading.excepthook = hook, thread_hook
 
 
 # -- Words ------------------------------------------------------------------------------

@@ -33,6 +33,11 @@ def find(kind: type, name: str) -> Running | None:
     )
 
 
+def running() -> list[Running]:
+    """All that is running, the oldest first."""
+    return _running[:]
+
+
 def is_empty() -> bool:
     """Is nothing running?"""
     return not _running
@@ -43,6 +48,6 @@ def stop_all() -> None:
     names = sorted(
         {thing.name for thing in _running}
     )  # a service and its workers share one
-    for thing in reversed(_running[:]):
+    for thing in reversed(running()):
         thing.stop()
     print("Stopped: " + ", ".join(names) + "." if names else "Nothing was running.")

@@ -25,6 +25,12 @@ def _program(names, what, package):
     pytest.fail(f"{message}, and CI may not skip this test", pytrace=False)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def pytests_own_folder(tmp_path_factory):
+    """Made first: later it might be made in a temporary folder that a test takes away."""
+    tmp_path_factory.getbasetemp()
+
+
 @pytest.fixture(scope="session")
 def chromium():
     """The path of Chromium or Chrome, for playwright's ``executable_path``."""

@@ -1,16 +1,19 @@
 """Lab checks: right answers pass, and every wrong one is refused with words that fit."""
 
+import contextlib
 import threading
 import time
 
 import pytest
 
+from helpers import registry
 from helpers.checks import (
     Refused,
     call,
     expect,
     expect_count,
     expect_raises,
+    guard,
     judge,
     situation,
     task,
@@ -252,6 +255,94 @@ def test_call_guards_a_method():
     assert "did not come back within 0.1 s" in refusal(check, Breaker)
 
 
+def in_a_thread(function, *args):
+    """Run it as a service would: what it raises stays there."""
+
+    def run():
+        with contextlib.suppress(Refused):
+            function(*args)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+
+
+@task(3, "handle a message", limit=0.3)
+def check_handle(handle):
+    in_a_thread(guard(handle), {"order": "order-1"})
+    expect_count("orders handled", 0, exactly=1, hint="handle each")
+
+
+def test_what_goes_wrong_in_another_thread_is_told_with_the_refusal():
+    def raises(message):
+        return message["item"]
+
+    def hangs(message):
+        time.sleep(0.6)
+
+    said = refusal(check_handle, raises)
+    assert said.splitlines()[:5] == [
+        "✗ Task 3: handle a message",
+        "  orders handled",
+        "  expected:  exactly 1",
+        "  got:       0",
+        "  meanwhile: your code raised KeyError: 'item'",
+    ]
+    assert "in raises(): return message[" in said and "handle each" in said
+    said = refusal(check_handle, hangs)
+    assert "meanwhile: your code did not come back within 0.3 s" in said
+    assert "in hangs(): time.sleep(0.6)" in said
+
+
+def test_a_stub_in_another_thread_is_still_to_do():
+    def stub(message):
+        raise NotImplementedError("Task 3: handle a message")
+
+    assert refusal(check_handle, stub) == "Task 3 is still to do: handle a message"
+
+
+def test_what_goes_wrong_in_another_thread_and_does_no_harm_is_not_told(capsys):
+    @task(3, "handle a message")
+    def check(handle):
+        in_a_thread(guard(handle))
+
+    check(lambda: 1 / 0)
+    assert capsys.readouterr().out == "✓ Task 3: handle a message\n"
+
+
+def test_threads_and_services_of_the_learners_end_with_the_check():
+    stopped = []
+
+    class Thing:
+        name = "a service"
+
+        def stop(self):
+            stopped.append(self)
+            registry.forget(self)
+
+    mine, other = Thing(), Thing()
+
+    def leaves_much():
+        def count():
+            while True:
+                time.sleep(0.01)
+
+        threading.Thread(target=count, name="left", daemon=True).start()
+        registry.register(other)
+
+    @task(1, "leave nothing")
+    def check(work):
+        work()
+
+    registry.register(mine)
+    try:
+        check(leaves_much)
+        assert stopped == [other]
+        assert not [one for one in threading.enumerate() if one.name == "left"]
+    finally:
+        mine.stop()
+
+
 def test_a_fault_of_the_check_itself_is_not_blamed_on_the_learner():
     @task(4, "anything")
     def check(fn):
@@ -260,7 +351,7 @@ def test_a_fault_of_the_check_itself_is_not_blamed_on_the_learner():
 
     said = refusal(check, lambda: 1)
     assert "the check could not go on: ConnectionError: no broker" in said
-    assert "your code" not in said
+    assert "your code raised" not in said
 
 
 def test_a_verdict_is_printed(capsys):

@@ -2,21 +2,18 @@
 
 import http.client
 import json
-import linecache
 import sys
-import threading
 import time
 import uuid
-from types import SimpleNamespace
 from urllib.parse import quote, urlsplit
 
+import lab_answers
 import pytest
 import requests
 import urllib3
-from running import nothing_left, wait_until
+from lab_answers import assert_said, nothing_runs_on, refusal, timed
 
-from helpers import figures, predict, progress, registry, serve
-from helpers.checks import Refused
+from helpers import figures, predict, progress, serve
 from helpers.labs import bad_day, lab01
 from helpers.shop.payments import create_app
 from tools import labs, notebooks
@@ -34,29 +31,15 @@ CHECKS = dict(
 
 def lab(*changes, solved=True):
     """What the notebook defines, with changes (old, new) to its text."""
-    path = labs.LABS / ("solutions" if solved else "") / NAME
-    source = "\n\n".join(
-        cell.source
-        for cell in notebooks.code_cells(notebooks.read(path))
-        if "class Result" in cell.source or cell.source.startswith("# Task")
-    )
-    for old, new in changes:
-        assert source.count(old) >= 1, old
-        source = source.replace(old, new)
-    file = f"lab of {uuid.uuid4()}"  # as a cell, it has a name of its own
-    linecache.cache[file] = len(source), None, source.splitlines(keepends=True), file
     names = {"requests": requests, "time": time, "uuid": uuid}
-    exec(compile(source, file, "exec"), names)
-    return SimpleNamespace(**names)
+    begins = ["from typing import NamedTuple"]
+    return lab_answers.lab(NAME, *changes, begins=begins, solved=solved, **names)
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left():
-    threads = set(threading.enumerate())
-    with nothing_left():
+    with nothing_runs_on():
         yield
-        assert registry._running == []  # nothing for nothing_left() to stop
-        wait_until(lambda: set(threading.enumerate()) <= threads, seconds=3)
 
 
 @pytest.fixture
@@ -67,22 +50,6 @@ def shown(monkeypatch):
         figures, "show", lambda figure, alt: shown.append((figure, alt))
     )
     return shown
-
-
-def timed(check, function):
-    start = time.monotonic()
-    try:
-        check(function)
-    finally:
-        assert time.monotonic() - start < 10
-
-
-def refusal(check, function):
-    with pytest.raises(Refused) as refused:
-        timed(check, function)
-    said = str(refused.value)
-    assert "could not go on" not in said and "lab01.py" not in said
-    return said
 
 
 # -- Right answers ----------------------------------------------------------------------
@@ -315,15 +282,13 @@ def test_right_answers_of_another_make_pass(client):
 def test_a_stub_is_still_to_do(name):
     number = FUNCTIONS.index(name) + 1
     said = refusal(CHECKS[name], getattr(lab(solved=False), name))
-    title = lab01_title(name)
+    title = title_of(name)
     assert said == f"Task {number} is still to do: {title}"
 
 
-def lab01_title(name):
+def title_of(name):
     """The title in the notebook's cell."""
-    for cell in notebooks.code_cells(notebooks.read(labs.LABS / NAME)):
-        if f"def {name}(" in cell.source:
-            return cell.source.splitlines()[0].partition(": ")[2]
+    return lab_answers.titles(NAME)[FUNCTIONS.index(name)]
 
 
 def test_the_verdict_on_a_stub():
@@ -445,8 +410,8 @@ WRONG = [
 )
 def test_a_wrong_answer_is_refused_in_fitting_words(name, changes, words):
     said = refusal(CHECKS[name], getattr(lab(*changes), name))
-    assert said.startswith(f"✗ Task {FUNCTIONS.index(name) + 1}: {lab01_title(name)}\n")
-    assert [word for word in words if word not in said] == [], said
+    assert said.startswith(f"✗ Task {FUNCTIONS.index(name) + 1}: {title_of(name)}\n")
+    assert_said(words, said)
 
 
 @pytest.mark.parametrize(
@@ -471,7 +436,7 @@ def test_a_wrong_answer_is_refused_in_fitting_words(name, changes, words):
 def test_the_verdict_on_wrong_answers(changes, words, shown):
     said = refusal(lab01.verdict, lab(*changes).checkout)
     assert said.startswith("✗ Verdict: forty orders on a bad day\n")
-    assert [word for word in words if word not in said] == [], said
+    assert_said(words, said)
 
 
 def test_the_verdict_on_a_single_try(shown):
