@@ -14,11 +14,10 @@ What a file of questions has to look like is `schema()`. Editors read the same f
 from __future__ import annotations
 
 import json
-import tomllib
 from functools import cache
 from pathlib import Path
 
-from helpers import forms, progress
+from helpers import forms, progress, toml_files
 
 FOLDER = Path(__file__).with_name("quizzes")
 
@@ -39,15 +38,7 @@ def quiz(lesson: str):
 
 def read(path: Path):
     """The quiz in a file: `.lesson` and `.questions`. Raises QuizError for a bad one."""
-    from pydantic import ValidationError
-
-    try:
-        found = schema().model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise QuizError(f"{path.name} cannot be read: {error}") from None
-    except ValidationError as error:
-        lines = [f"  {_where(each['loc'])}: {each['msg']}" for each in error.errors()]
-        raise QuizError("\n".join([f"{path.name} is no quiz:", *lines])) from None
+    found = toml_files.read(path, schema(), QuizError, kind="quiz")
     if found.lesson != path.stem:
         raise QuizError(
             f"{path.name} says that it belongs to lesson {found.lesson!r}: one of the two is wrong."
@@ -138,17 +129,6 @@ def write_schema() -> None:
     """Write the schema beside the questions, for editors."""
     text = json.dumps(schema().model_json_schema(), indent=2)
     (FOLDER / "schema.json").write_text(text + "\n", encoding="utf-8")
-
-
-def _where(place: tuple) -> str:
-    """The place of an error as authors count, from 1: "questions 2, choices 1, because"."""
-    parts: list[str] = []
-    for part in place:
-        if isinstance(part, int):
-            parts[-1] += f" {part + 1}"
-        else:
-            parts.append(part)
-    return ", ".join(parts) or "the file"
 
 
 # -- The widget -------------------------------------------------------------------------

@@ -9,11 +9,10 @@ learner's progress; the saved notebook has the rubric alone, folded.
 
 from __future__ import annotations
 
-import tomllib
 from functools import cache
 from pathlib import Path
 
-from helpers import forms, progress
+from helpers import forms, progress, toml_files
 
 FOLDER = Path(__file__).with_name("rubrics")
 
@@ -34,18 +33,7 @@ def rubric(lesson: str):
 
 def read(path: Path):
     """The rubric in a file: `.parts` and `.levels`. Raises RubricError for a bad one."""
-    from pydantic import ValidationError
-
-    try:
-        return schema().model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RubricError(f"{path.name} cannot be read: {error}") from None
-    except ValidationError as error:
-        lines = [
-            f"  {'.'.join(map(str, each['loc'])) or 'the file'}: {each['msg']}"
-            for each in error.errors()
-        ]
-        raise RubricError("\n".join([f"{path.name} is no rubric:", *lines])) from None
+    return toml_files.read(path, schema(), RubricError, kind="rubric")
 
 
 def widget(read_rubric):

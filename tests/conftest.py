@@ -37,6 +37,15 @@ def chromium():
     return _program(browser.PROGRAMS, "chromium", "chromium")
 
 
+# Of a module and not of the session: while playwright runs, no other test could use
+# asyncio.
+@pytest.fixture(scope="module")
+def chrome(chromium):
+    """Chromium, driven by playwright."""
+    with browser.browser(chromium) as chrome:
+        yield chrome
+
+
 @pytest.fixture
 def redis_server(tmp_path_factory):
     """The URL of a real redis-server on a free loopback port, ended after the test."""

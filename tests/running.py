@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from helpers import registry
+from tools import browser
 from tools.processes import alive, family  # noqa: F401 - as running.alive
 
 
@@ -20,6 +21,14 @@ def wait_until(true, seconds=10.0, every=0.01):
         assert time.monotonic() < deadline, f"not within {seconds} s: {true}"
         time.sleep(every)
     return value
+
+
+def soon(got, wanted, seconds=browser.ANSWER_SECONDS):
+    """Wait until ``got()`` is *wanted*; fail with both when it does not come to that."""
+    deadline = time.monotonic() + seconds
+    while (value := got()) != wanted and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert value == wanted
 
 
 def folders():

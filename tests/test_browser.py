@@ -8,13 +8,13 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import accessibility
 import nbformat
 import nbgrader.utils
 import pytest
+from running import soon
 
 from helpers.quiz import FOLDER, read
 from tools import browser, labs, notebooks
@@ -29,14 +29,6 @@ NOTEBOOKS = [
 LABS = [name for name in NOTEBOOKS if Path(name).parent == Path("labs")]
 
 MEASURE_SECONDS = 15
-
-
-# Of this module and not of the session: while playwright runs, no other test could use
-# asyncio.
-@pytest.fixture(scope="module")
-def chrome(chromium):
-    with browser.browser(chromium) as chrome:
-        yield chrome
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +60,6 @@ def outputs(notebook):
     return [
         (cell, output) for cell in notebook.code_cells() for output in cell["outputs"]
     ]
-
-
-def soon(got, wanted, seconds=browser.ANSWER_SECONDS):
-    """Wait until ``got()`` is *wanted*; fail with both when it does not come to that."""
-    deadline = time.monotonic() + seconds
-    while (value := got()) != wanted and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert value == wanted
 
 
 def faults_of_pictures(notebook):
@@ -326,6 +310,21 @@ def test_a_lab_refuses_what_is_wrong_and_ticks_what_is_right(lab, chrome, name):
         assert answers == {} and to_do == [] and ticks > 0
         assert notebook.complaints == []
         notebook.screenshots(SCREENSHOTS, path.removesuffix(".ipynb").replace("/", "-"))
+    finally:
+        notebook.close()
+
+
+def test_the_solution_of_one_task_comes_into_a_cell_of_its_own(lab, chrome):
+    asked = 'from helpers import solution; solution("lab01", 2)'
+    browser.write_notebook(lab.folder / "stuck.ipynb", asked, "'what comes after'")
+    notebook = browser.Notebook(lab, chrome, "stuck.ipynb")
+    try:
+        notebook.run(0)
+        soon(lambda: len(notebook.cells()), 3)
+        sources = [cell["source"] for cell in notebook.cells()]
+        answer = answers_of(ROOT / "labs/solutions/01-call-and-wait.ipynb")["task-2"]
+        assert sources == [asked, answer, "'what comes after'"]
+        assert shown_by(notebook, 0).startswith("Task 2 is in the cell below")
     finally:
         notebook.close()
 

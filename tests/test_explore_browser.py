@@ -3,10 +3,10 @@
 One notebook is used by all tests, in this order.
 """
 
-import time
 from pathlib import Path
 
 import pytest
+from running import soon
 
 from tools import browser
 
@@ -87,13 +87,6 @@ def reset(opened, explorer):
     explorer.button("Reset").click()
     soon(explorer.picture, opened.saved)
     soon(explorer.status, "")
-
-
-def soon(got, wanted, seconds=browser.ANSWER_SECONDS):
-    deadline = time.monotonic() + seconds
-    while (value := got()) != wanted and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert value == wanted
 
 
 def progress_bar(notebook):

@@ -73,12 +73,6 @@ CELLS = [SERVICES, CALL, MANY_CALLS, MESSAGES, DOWN, "stop_all()"]
 
 
 @pytest.fixture(scope="module")
-def chrome(chromium):
-    with browser.browser(chromium) as chrome:
-        yield chrome
-
-
-@pytest.fixture(scope="module")
 def lab(chromium, tmp_path_factory):
     folder = tmp_path_factory.mktemp("live")
     notebook = nbformat.v4.new_notebook(

@@ -3,10 +3,10 @@
 import os
 import shutil
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from running import soon
 
 from tools import browser
 
@@ -50,13 +50,6 @@ def opened(chromium, tmp_path_factory):
             yield notebook
         finally:
             notebook.close()
-
-
-def soon(got, wanted, seconds=browser.ANSWER_SECONDS):
-    deadline = time.monotonic() + seconds
-    while (value := got()) != wanted and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert value == wanted
 
 
 def test_runs(opened):

@@ -3,16 +3,7 @@
 The live view has the same test in test_live_browser.
 """
 
-import pytest
-
 from helpers import load
-from tools import browser
-
-
-@pytest.fixture(scope="module")
-def chrome(chromium):
-    with browser.browser(chromium) as chrome:
-        yield chrome
 
 
 def places(chrome, bar, motion):
