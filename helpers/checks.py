@@ -31,7 +31,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stdout
 from types import CodeType, FrameType
 from typing import NamedTuple, NoReturn
@@ -291,17 +291,12 @@ class _Check:
         self, threads: set[threading.Thread], running: list[registry.Running]
     ) -> None:
         """End what began with the check and goes on: calls, threads, services, workers."""
-        for thread in self.threads:
-            _end(thread)
+        _end(self.threads)
         for thing in registry.running():
             # A broker that the check has started is of use to the next one, too.
             if thing not in running and not isinstance(thing, Broker):
                 thing.stop()
-        frames = sys._current_frames()
-        for thread in set(threading.enumerate()) - threads:
-            stack = traceback.walk_stack(frames.get(thread.ident))
-            if any(self.is_learners(frame) for frame, _ in stack):
-                _end(thread)
+        _end(set(threading.enumerate()) - threads, if_in=self.is_learners)
 
     def refusal(self, what: str, hint: str = "", **facts: str) -> Refused:
         if self.meanwhile:
@@ -424,11 +419,22 @@ class _Learners:
         return outcome["value"]
 
 
-def _end(thread: threading.Thread) -> None:
-    """Raise SystemExit in the learner's thread, wherever it is, until it has ended.
+def _end(
+    threads: Iterable[threading.Thread],
+    if_in: Callable[[FrameType], bool] = lambda frame: True,
+) -> None:
+    """Raise SystemExit in threads of the learner's, wherever they are, until they have ended.
 
     A thread that sleeps, or waits for a reply, takes it when that is over; we do not wait for it.
+    if_in: which frames make a thread the learner's.
     """
+    frames = sys._current_frames()
+    left = [
+        thread
+        for thread in threads
+        # The ident of a thread that has ended may be another one's by now.
+        if thread.is_alive() and any(map(if_in, _frames(frames.get(thread.ident))))
+    ]
     raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
     deadline = time.monotonic() + ENDING
     hook, thread_hook = sys.unraisablehook, threading.excepthook
@@ -436,11 +442,20 @@ def _end(thread: threading.Thread) -> None:
     sys.unraisablehook = lambda info: info.exc_type is SystemExit or hook(info)
     threading.excepthook = lambda info: info.exc_type is SystemExit or thread_hook(info)
     try:
-        while thread.is_alive() and time.monotonic() < deadline:
-            raise_in(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
-            thread.join(0.02)
+        while left and time.monotonic() < deadline:
+            for thread in left:
+                raise_in(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
+            left[0].join(0.02)
+            left = [thread for thread in left if thread.is_alive()]
     finally:
         sys.unraisablehook, threading.excepthook = hook, thread_hook
+
+
+def _frames(frame: FrameType | None) -> Iterator[FrameType]:
+    """The frames of a thread, from the innermost out; none when it has ended."""
+    while frame:
+        yield frame
+        frame = frame.f_back
 
 
 # -- Words ------------------------------------------------------------------------------

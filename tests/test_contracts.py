@@ -6,7 +6,7 @@ import sys
 import grpc
 import pytest
 
-from helpers import contract, contracts
+from helpers import contract, contracts, serve
 
 PAYMENTS = "helpers/shop/payments.proto"
 
@@ -90,3 +90,61 @@ def test_a_folder_that_the_compiler_cannot_read(tmp_path, monkeypatch):
     path = course_with(folder, monkeypatch, "folder.proto", 'syntax = "proto3";\n')
     with pytest.raises(RuntimeError, match="move the course"):
         contract(path)
+
+
+# -- From a text ------------------------------------------------------------------------
+
+NOTE = 'syntax = "proto3";\npackage notes;\nmessage Note { string text = 1; }\n'
+NOTES = "service Notes { rpc Keep(Note) returns (Note); }\n"
+
+
+def test_texts_may_say_different_things_of_one_message():
+    ours, _ = contract(text=NOTE)
+    theirs, _ = contract(text=NOTE.replace("text = 1", "text = 2"))
+    packed = [m.Note(text="hi").SerializeToString() for m in (ours, theirs)]
+    assert packed == [b"\n\x02hi", b"\x12\x02hi"]
+    assert ours.Note.FromString(packed[1]).text == ""
+    assert contract(text=NOTE)[0] is ours
+
+
+def test_a_service_from_a_text_is_served_and_called():
+    messages, services = contract(text=NOTE + NOTES)
+
+    class Notes(services.NotesServicer):
+        def Keep(self, note, context):
+            return messages.Note(text=note.text.upper())
+
+    service = serve(Notes())
+    try:
+        with grpc.insecure_channel(service.address) as channel:
+            kept = services.NotesStub(channel).Keep(messages.Note(text="hi"), timeout=2)
+        assert (service.name, kept.text) == ("notes", "HI")
+    finally:
+        service.stop()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (NOTE.replace("= 1;", "= 1"), r'^line 3: Expected ";"\.$'),
+        (NOTE.replace("string", "strin"), '^line 3: "strin" is not defined.$'),
+        (
+            NOTE + 'import "other.proto";',
+            "^other.proto: File not found.\nline 4: Import",
+        ),
+        (NOTE.replace("syntax", "// syntax"), "^it must begin with its version"),
+        ("hello", "^it must begin with its version"),
+    ],
+)
+def test_what_is_wrong_with_a_text_is_told_by_its_line(text, says, capfd):
+    with pytest.raises(ValueError, match=says):
+        contract(text=text)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_path_or_a_text():
+    for wrong in ((), (PAYMENTS,)):
+        with pytest.raises(TypeError, match="either a path or a text"):
+            contract(*wrong, text=NOTE if wrong else None)
+    with pytest.raises(TypeError, match="a text, not a int"):
+        contract(text=5)
