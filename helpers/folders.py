@@ -1,5 +1,7 @@
 """A folder for the files of a lesson, such as a database, that is gone when its kernel is."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from helpers import registry
@@ -9,7 +11,8 @@ from helpers.processes import GuardedProcess
 class _Folder:
     name = "folder"
 
-    def __init__(self):
+    def __init__(self, name: str = name):
+        self.name = name
         # The guard keeps the folder for as long as this kernel lives; the program has no part in it.
         self._process = GuardedProcess(lambda folder, fd: ["true"])
         self.path = self._process.folder
@@ -27,6 +30,19 @@ def private_folder() -> Path:
     """
     if old := registry.find(_Folder, _Folder.name):
         old.stop()
-    path = _Folder().path
-    (path / "log").unlink()  # of the guard's
-    return path
+    return _emptied(_Folder())
+
+
+@contextmanager
+def folder_for_now() -> Iterator[Path]:
+    """A folder for as long as a block of code; the one of ``private_folder()`` stays."""
+    folder = _Folder("folder for now")
+    try:
+        yield _emptied(folder)
+    finally:
+        folder.stop()
+
+
+def _emptied(folder: _Folder) -> Path:
+    (folder.path / "log").unlink()  # of the guard's
+    return folder.path

@@ -11,19 +11,16 @@ program.wait(5), program.returncode, program.log
 
 from __future__ import annotations
 
-import dis
 import inspect
 import json
 import sys
-import textwrap
-from collections.abc import Callable, Iterator
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from collections.abc import Callable
+from types import FunctionType
 
 from helpers import registry
 from helpers.broker import inherited_settings
 from helpers.processes import GuardedProcess
-
-CONSTANTS = (bool, int, float, str, bytes, type(None))
+from helpers.sources import source_of
 
 
 def run_program(
@@ -32,7 +29,7 @@ def run_program(
     """Call a function in a Python process of its own, which ends with this kernel.
 
     The process shares no memory with this one. It gets the function's source, and what that uses
-    of the notebook: other functions, modules, and constants such as numbers and texts. Inside it,
+    of the notebook: other functions, classes, modules, and constants such as numbers and texts. Inside it,
     ``start_broker()`` is the kernel's broker.
 
     name: what it is called; by default as the function. A program of that name is replaced.
@@ -104,63 +101,3 @@ class Program:
         self._last_log = self.log
         self._process.stop()
         registry.forget(self)
-
-
-def source_of(function: FunctionType) -> str:
-    """A function as the text of a module, with what it uses of the place it was defined in.
-
-    Raises ValueError naming what cannot be taken along.
-    """
-    found: dict[str, str] = {}
-    _collect(function, found)
-    return "\n".join(found.values())
-
-
-def _is_imported(value: object, here: str) -> bool:
-    """Is it a function or a class of some module, and not of this notebook?"""
-    return (
-        isinstance(value, FunctionType | BuiltinFunctionType | type)
-        and value.__module__ != here
-    )
-
-
-def _global_names(code: CodeType) -> Iterator[str]:
-    """The global names that a function reads, and those of the functions inside it."""
-    # inspect.getclosurevars() takes x in y.x for a global, too.
-    for instruction in dis.get_instructions(code):
-        if instruction.opname == "LOAD_GLOBAL":
-            yield instruction.argval
-        elif isinstance(instruction.argval, CodeType):
-            yield from _global_names(instruction.argval)
-
-
-def _collect(function: FunctionType, found: dict[str, str]) -> None:
-    found[function.__name__] = ""  # it may call itself; its text comes below
-    if function.__closure__:
-        names = ", ".join(function.__code__.co_freevars)
-        raise ValueError(
-            f"{function.__name__}() is defined inside another function and uses its {names}: "
-            "hand it over as an argument"
-        )
-    here = function.__globals__
-    for name in _global_names(function.__code__):
-        if name in found or name not in here:
-            continue  # a builtin, or a mistake that Python will tell of
-        value = here[name]
-        if isinstance(value, ModuleType):
-            found[name] = f"import {value.__name__} as {name}"
-        elif (
-            isinstance(value, FunctionType) and value.__module__ == function.__module__
-        ):
-            _collect(value, found)
-        elif _is_imported(value, function.__module__):
-            found[name] = f"from {value.__module__} import {value.__name__} as {name}"
-        elif isinstance(value, CONSTANTS):
-            found[name] = f"{name} = {value!r}"
-        else:
-            raise ValueError(
-                f"{function.__name__}() uses {name!r}, which is in the memory of this notebook, and "
-                "a program of its own has another memory: make it there, or hand over an argument"
-            )
-    text = textwrap.dedent(inspect.getsource(function))
-    found[function.__name__] = found.pop(function.__name__) + text

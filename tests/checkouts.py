@@ -1,5 +1,8 @@
 """Checkouts that the judge has to see through; each is named by an import string."""
 
+import os
+import time
+
 from helpers.challenge import checkout
 from helpers.challenge.checkout import Checkout
 from helpers.challenge.wiring import Refused
@@ -99,3 +102,49 @@ class Refuses(Silent):
 
     def place(self, order):
         raise Refused("we are closed")
+
+
+class FailsLater(Checkout):
+    """Its worker raises, whenever it tries."""
+
+    def __init__(self, shop):
+        super().__init__(shop, waits=["reserve", "charge", "recommend"])
+        self.handlers = {"confirm": lambda order: order["prize"]}
+
+
+class Dies(FailsLater):
+    """Its worker ends its own process."""
+
+    def __init__(self, shop):
+        super().__init__(shop)
+        self.handlers = {"confirm": self.die}
+
+    def die(self, order):
+        print("about to end", flush=True)
+        os._exit(1)
+
+
+class DiesAtOnce(Dies):
+    """The button ends its own process."""
+
+    def place(self, order):
+        self.die(order)
+
+
+class Floods(FailsLater):
+    """Its worker publishes more than it works off."""
+
+    def __init__(self, shop):
+        super().__init__(shop)
+        self.handlers = {"confirm": self.flood}
+
+    def flood(self, order):
+        while True:
+            self.publish(order, ["confirm"])
+
+
+class Stuck(Silent):
+    """The button never comes back."""
+
+    def place(self, order):
+        time.sleep(60)

@@ -25,7 +25,7 @@ from helpers.challenge import (
     words,
 )
 from helpers.challenge.scenarios import Scenario
-from helpers.challenge.stage import Customer
+from helpers.challenge.stage import Customer, Stage
 from helpers.challenge.verdict import HARMS, SLOW, count_up, findings
 
 CLASSIC = Design("sync", "sync", "async", "async")
@@ -213,6 +213,9 @@ def test_refusing_everybody_serves_nobody():
         ("no import string", "is no import string"),
         ("checkouts:Silent", "returned None, not 'confirmed' or 'received'"),
         ("checkouts:Crashes", "KeyError: 'prize'"),
+        ("checkouts:DiesAtOnce", "button's process has ended by itself.*about to end"),
+        ("checkouts:Dies", "workers' process has ended by itself.*about to end"),
+        ("checkouts:Floods", "Over 1,000 messages have piled up"),
     ],
 )
 def test_a_checkout_that_cannot_run_is_told_and_leaves_nothing(checkout, message):
@@ -223,6 +226,38 @@ def test_a_checkout_that_cannot_run_is_told_and_leaves_nothing(checkout, message
 def test_a_checkout_is_named_not_given():
     with pytest.raises(TypeError, match="import string"):
         judge(ALL_SYNC)
+
+
+def test_a_button_that_is_stuck_is_told(monkeypatch):
+    monkeypatch.setattr(sys.modules[Stage.__module__], "NO_THREAD", 1)
+    with pytest.raises(CheckoutFailed, match="did not come back within 1 s"):
+        run("checkouts:Stuck")
+
+
+# One scenario after the other
+
+
+def test_a_scenario_is_run_again_and_a_run_ends_when_asked_to():
+    seen, said = [], iter([None, "again", "enough"])
+
+    def after(facts):
+        seen.append(facts.scenario)
+        return next(said)
+
+    names = ("worker killed", "the last item", "the last item", CALM.name)
+    with nothing_left():
+        scenarios = tuple(BY_NAME[name] for name in names)
+        verdict = judge("checkouts:KeyedMail", scenarios=scenarios, after=after)
+    assert seen == ["worker killed", "the last item", "the last item"]
+    assert [facts.scenario for facts in verdict.facts] == seen[:2]
+    assert [facts.killed for facts in verdict.facts] == [2, 0]
+
+
+def test_what_a_handler_raises_is_in_the_log():
+    scenarios = [BY_NAME["the last item"]]
+    verdict = judge("checkouts:FailsLater", scenarios=scenarios)
+    assert verdict.facts[0].never_done == 1
+    assert verdict.log.rstrip().endswith("KeyError: 'prize'")
 
 
 # Stopping
@@ -268,9 +303,13 @@ HELD, FREE = {"status": "reserved"}, {"status": "released"}
 YES, NO = {"kind": "confirmation"}, {"kind": "cancellation"}
 
 
-def facts(*orders, scenario=CALM, undone=0, never_done=0, **more):
-    """The facts of orders: (told, charges, reservations, mails) and perhaps the card."""
+def facts(*orders, scenario=CALM, undone=0, never_done=0, noted=(), **more):
+    """The facts of orders: (told, charges, reservations, mails) and perhaps the card.
+
+    noted: the numbers of those that Recommendations knows of.
+    """
     customers, ledgers = [], {"payments": [], "inventory": [], "email": []}
+    ledgers["recommendations"] = [{"order": f"order-{number}"} for number in noted]
     for number, (told, charges, reservations, mails, *card) in enumerate(orders):
         order = f"order-{number}"
         customers.append(
@@ -325,6 +364,11 @@ FINDINGS = {
         (facts(("refused", [BACK], [FREE], [])), 0),
         (facts(GOOD), 0),
     ],
+    "held_for_nothing": [
+        (facts(("refused", [], [HELD], []), ("received", [BACK], [HELD], [NO])), 2),
+        (facts(GOOD, DECLINED, ("", [PAID], [HELD], [])), 0),
+        (facts(("received", [], [HELD], []), undone=1, never_done=1), 0),
+    ],
     "never_done": [
         (facts(GOOD, undone=3, never_done=2), 2),
         (facts(GOOD, undone=3), 0),
@@ -335,6 +379,11 @@ FINDINGS = {
         (facts(LATER, DECLINED), 0),
     ],
     "refunded": [(facts(("refused", [BACK], [FREE], [])), 1), (facts(GOOD), 0)],
+    "unnoted": [
+        (facts(GOOD, GOOD, noted=[1]), 1),
+        (facts(GOOD, LATER, DECLINED, noted=[0, 1]), 0),
+        (facts(GOOD, undone=1, never_done=1), 0),
+    ],
     "only_received": [(facts(LATER, GOOD), 1), (facts(GOOD), 0)],
 }
 
@@ -413,7 +462,9 @@ def test_a_design_can_be_seen(of):
 def made_up(name, **changes):
     """A verdict that nobody has run."""
     return Verdict(
-        name, tuple(facts(GOOD, scenario=each, **changes) for each in SCENARIOS), 1
+        name,
+        tuple(facts(GOOD, scenario=each, noted=[0], **changes) for each in SCENARIOS),
+        1,
     )
 
 
@@ -458,6 +509,10 @@ def test_pictures_show_what_was_counted():
     fig = figure.facts_table(made_up("mine", mails_doubled=1))
     texts = [text.get_text() for text in fig.axes[0].texts]
     assert texts.count("1") == len(SCENARIOS) and "tenfold spike" in texts
+    assert "held for\nnothing" not in texts
+    held = made_up("mine", held_for_nothing=2)
+    texts = [text.get_text() for text in figure.facts_table(held).axes[0].texts]
+    assert "held for\nnothing" in texts and texts.count("2") == len(SCENARIOS)
     assert "harm in 7 of 7" in fig.axes[0].get_title(loc="left").replace("\n", " ")
 
 

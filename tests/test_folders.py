@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from helpers import stop_all
-from helpers.folders import private_folder
+from helpers.folders import folder_for_now, private_folder
 
 
 def test_is_empty_and_private_and_goes_with_stop_all():
@@ -23,6 +23,16 @@ def test_another_one_replaces_it():
     (old / "ledger.db").write_text("a charge")
     new = private_folder()
     assert (old.exists(), list(new.iterdir())) == (False, [])
+    stop_all()
+
+
+def test_one_for_a_block_of_code_leaves_the_other_in_peace():
+    mine = private_folder()
+    with folder_for_now() as other:
+        assert (list(other.iterdir()), mine.exists()) == ([], True)
+        assert other.stat().st_mode & 0o777 == 0o700
+        (other / "ledger.db").write_text("a charge")
+    assert (other.exists(), mine.exists()) == (False, True)
     stop_all()
 
 

@@ -20,6 +20,11 @@ COLUMNS = {  # the field of Facts: what the column is called
     "undone": "undone\nat the\nend",
 }
 HARM, COST, NOTHING = "#F6C6B6", "#F7E7A9", "#F3F3F3"  # as the words say it, too
+ONLY_WHEN_SEEN = {  # no design of lesson 10 does these
+    "held_for_nothing": "held for\nnothing",
+    "never_done": "never\ndone",
+    "unnoted": "unknown\nto Rec.",
+}
 BARS = {
     "harm": "harm\n(times)",
     "slowest": "p95 at worst\n(s)",
@@ -43,17 +48,22 @@ def show_facts(verdict) -> None:
 def facts_table(verdict):
     """The figure: harms shaded red, costs yellow, with the number in each cell."""
     rows = verdict.facts
+    columns = COLUMNS | {
+        name: label
+        for name, label in ONLY_WHEN_SEEN.items()
+        if any(getattr(facts, name) for facts in rows)
+    }
     fig = figures.figure(height=1.35 + 0.34 * len(rows))
     with figures.drawing:
         ax = fig.subplots()
         figures.set_title(ax, _title(verdict))
-        ax.set(xlim=(-3.1, len(COLUMNS)), ylim=(len(rows) - 0.4, -1.9))
+        ax.set(xlim=(-3.1, len(columns)), ylim=(len(rows) - 0.4, -1.9))
         ax.axis("off")
-        for x, label in enumerate(COLUMNS.values()):
+        for x, label in enumerate(columns.values()):
             ax.text(x + 0.5, -0.6, label, ha="center", va="bottom", fontsize=7.5)
         for y, facts in enumerate(rows):
             ax.text(-0.1, y, facts.scenario, ha="right", va="center", fontsize=9)
-            for x, name in enumerate(COLUMNS):
+            for x, name in enumerate(columns):
                 text, shade = _cell(facts, name)
                 ax.barh(y, 0.94, 0.86, x + 0.03, color=shade)
                 ax.text(x + 0.5, y, text, ha="center", va="center", fontsize=9)

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from helpers import load
@@ -24,6 +24,9 @@ class Verdict:
     name: str
     facts: tuple[Facts, ...]
     seconds: float  # that the run took
+    log: str = field(
+        default="", repr=False
+    )  # of the workers, with what handlers raised
 
     def __getitem__(self, scenario: str) -> Facts:
         """The facts of a scenario by its name, such as "slow e-mail"."""
@@ -80,6 +83,7 @@ def judge(
     scenarios: tuple[Scenario, ...] = SCENARIOS,
     stopping: Callable[[], bool] = lambda: False,
     before: Callable[[int, Scenario], object] = lambda number, scenario: None,
+    after: Callable[[Facts], str | None] = lambda facts: None,
 ) -> Verdict:
     """Run a checkout on real services through the scenarios.
 
@@ -88,6 +92,8 @@ def judge(
     scenarios: the first one is what the others are compared with.
     stopping: asked again and again; when it is true, Stopped is raised. before: called with the number
         and the scenario, before each.
+    after: called with the facts of each scenario; it may return "again", to run this one once more in
+        place of the first time, or "enough", to end the run here.
 
     Raises CheckoutFailed when it does not run at all, and RuntimeError when another run is under way.
     Nothing is left running, whatever happens.
@@ -102,31 +108,40 @@ def judge(
             "Another checkout is being run: wait for its end, or press Stop."
         )
     try:
-        return _judge(checkout, name, scenarios, stopping, before)
+        return _judge(checkout, name, scenarios, stopping, before, after)
     finally:
         _judging.release()
 
 
-def _judge(checkout, name, scenarios, stopping, before) -> Verdict:
+def _judge(checkout, name, scenarios, stopping, before, after) -> Verdict:
     begin = time.monotonic()
     load.progress(f"{len(scenarios)} scenarios on real services", ABOUT_SECONDS)
-    facts = []
+    facts: list[Facts] = []
     with Stage(checkout, stopping) as stage:
         for number, scenario in enumerate(scenarios):
             if stopping():
                 raise Stopped
             before(number, scenario)
-            customers, undone = scenario.play(stage)
-            never_done = stage.settle() if undone else 0
-            ledgers = {service: stage.entries(service) for service in LEDGERS}
-            facts.append(
-                verdict.count_up(
-                    scenario,
-                    customers,
-                    ledgers,
-                    undone=undone,
-                    never_done=never_done,
-                    killed=stage.caught,
-                )
-            )
-    return Verdict(name, tuple(facts), time.monotonic() - begin)
+            made = _play(stage, scenario)
+            what_next = after(made)
+            if what_next == "again":
+                made = _play(stage, scenario)
+                what_next = after(made)
+            facts.append(made)
+            if what_next == "enough":
+                break
+        return Verdict(name, tuple(facts), time.monotonic() - begin, stage.log)
+
+
+def _play(stage: Stage, scenario: Scenario) -> Facts:
+    stage.forget()
+    customers, undone = scenario.play(stage)
+    never_done = stage.settle() if undone else 0
+    return verdict.count_up(
+        scenario,
+        customers,
+        {service: stage.entries(service) for service in LEDGERS},
+        undone=undone,
+        never_done=never_done,
+        killed=stage.caught,
+    )

@@ -37,6 +37,8 @@ PATIENCE = 1.0  # seconds that a customer waits for an answer
 STUCK = 0.5  # seconds without progress after which nothing more will happen by itself
 LONGEST = 6.0  # seconds to wait for the rest of the work in any case
 HELD = 0.6  # seconds until every worker that can be caught mid-message is
+NO_THREAD = 4.0  # seconds after which a button that does not answer at all is stuck
+FLOOD = 1000  # messages; no checkout has a use for so many at once
 
 
 class Stopped(Exception):
@@ -218,6 +220,8 @@ class Stage:
         customer.told, customer.because = answer["told"], answer.get("because", "")
 
     def _heard(self, customers: list[Customer], seconds, errors) -> list[Customer]:
+        if any(map(_is_broken, errors)):
+            raise self._ended()
         for customer, waited, error in zip(customers, seconds, errors, strict=True):
             customer.seconds = float(waited)
             if error is not None or customer.told == "failed":
@@ -283,6 +287,16 @@ class Stage:
             self._start_worker()
 
     @property
+    def log(self) -> str:
+        """What the workers' process has written so far, tracebacks of the handlers included."""
+        return self._worker.log if self._worker else ""
+
+    def forget(self) -> None:
+        """Begin a new scenario: nobody has been caught in it."""
+        for trap in self._traps.values():
+            trap.caught = 0
+
+    @property
     def caught(self) -> int:
         """How many messages a worker was at when it was killed: work done, not acknowledged."""
         return sum(trap.caught for trap in self._traps.values())
@@ -332,7 +346,11 @@ class Stage:
         return number
 
     def settle(self) -> int:
-        """Wait until all is done, or nothing moves any more; return the backlog that is left."""
+        """Wait until all is done, or nothing moves any more; return the backlog that is left.
+
+        Raises CheckoutFailed when that cannot come: the workers' process has ended, the messages
+        become more and more, or the button is stuck.
+        """
         begin = moved = time.monotonic()
         before = None
         while True:
@@ -342,6 +360,14 @@ class Stage:
             state = self._working(), self.backlog()
             if state == (0, 0):
                 return 0
+            if state[1] > FLOOD:
+                raise CheckoutFailed(
+                    f"Over {FLOOD:,} messages have piled up: the checkout publishes without end."
+                )
+            if not self._worker.running:
+                raise CheckoutFailed(
+                    f"The workers' process has ended by itself.\n{self.log}".rstrip()
+                )
             if state != before:
                 before, moved = state, now
             if (state[0] == 0 and now - moved > STUCK) or now - begin > LONGEST:
@@ -350,8 +376,21 @@ class Stage:
 
     def _working(self) -> int:
         """Orders that the button is still at, abandoned ones too."""
+        import requests
+
         url = self._button.url + "/working"
-        return self._http.get(url, timeout=LONGEST).json()["orders"]
+        try:
+            return self._http.get(url, timeout=NO_THREAD).json()["orders"]
+        except requests.Timeout:
+            raise CheckoutFailed(
+                f"place() did not come back within {NO_THREAD:g} s: no thread of the button is free."
+            ) from None
+        except requests.ConnectionError:
+            raise self._ended() from None
+
+    def _ended(self) -> CheckoutFailed:
+        text = f"The button's process has ended by itself.\n{self._button.log}"
+        return CheckoutFailed(text.rstrip())
 
     def entries(self, name: str) -> list[dict]:
         """What a service has in its ledger."""
@@ -363,6 +402,12 @@ class Stage:
         client = self._broker.client
         for key in client.scan_iter(match=self.prefix + "*"):
             client.delete(key)
+
+
+def _is_broken(error: BaseException | None) -> bool:
+    import requests
+
+    return isinstance(error, requests.ConnectionError)
 
 
 def _apps() -> dict:

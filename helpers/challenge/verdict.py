@@ -1,7 +1,7 @@
 """The verdict: what the services' ledgers say, counted; and each finding in words.
 
 Nothing here knows how a checkout is made. It sees what customers were told, and what is written
-in the ledgers of Payments, Inventory and Email.
+in the ledgers of the four services.
 """
 
 from collections import Counter, defaultdict
@@ -31,12 +31,14 @@ class Facts:
     mails_doubled: int
     refused_needlessly: int  # could have been served
     charged_wrongly: int  # paid twice, or for an order that was refused
+    held_for_nothing: int  # reserved for an order that is not paid
     never_done: int  # messages that are still not worked off when all services are well
     # Costs
     undone: int  # messages not yet worked off when the scenario ended
     only_received: int  # told "received": the customer does not know yet
     told_later: int  # of these, those that came to nothing
     refunded: int  # charges given back
+    unnoted: int  # orders that stand, and that Recommendations was never told of
     # What the reasons need
     gave_up: int  # had no answer in time
     unseen: int  # of these, those whose order was taken all the same
@@ -56,6 +58,7 @@ HARMS = (
     "mails_doubled",
     "refused_needlessly",
     "charged_wrongly",
+    "held_for_nothing",
     "never_done",
 )
 
@@ -82,8 +85,9 @@ def count_up(
     """Count what happened to these customers, by the ledgers of the services."""
     import numpy as np
 
-    charges, reservations, mails = (
-        _by_order(ledgers[name]) for name in ("payments", "inventory", "email")
+    charges, reservations, mails, purchases = (
+        _by_order(ledgers.get(name, []))
+        for name in ("payments", "inventory", "email", "recommendations")
     )
     n: Counter = Counter()
     reasons: Counter = Counter()
@@ -111,6 +115,8 @@ def count_up(
             customer.told == "refused" and paid > 0
         )
         n["refunded"] += refunded
+        n["held_for_nothing"] += reserved and not paid and not never_done
+        n["unnoted"] += stands and not purchases[customer.order] and not never_done
         n["only_received"] += customer.told == "received"
         n["told_later"] += customer.told == "received" and not stands
         n["gave_up"] += not customer.told
@@ -140,9 +146,11 @@ _COUNTED = (
     "mails_lost",
     "mails_doubled",
     "charged_wrongly",
+    "held_for_nothing",
     "only_received",
     "told_later",
     "refunded",
+    "unnoted",
     "gave_up",
     "unseen",
     "by_mail",
@@ -196,6 +204,12 @@ def findings(facts: Facts, calm: Facts) -> list[Finding]:
         )
     if f.mails_doubled:
         tell("mails_doubled", _doubled(f))
+    if f.held_for_nothing:
+        tell(
+            "held_for_nothing",
+            f"{_items(f.held_for_nothing)} held for an order that is not paid, and never released. Nobody "
+            "else can buy it.",
+        )
     if f.never_done:
         tell(
             "never_done",
@@ -220,6 +234,12 @@ def findings(facts: Facts, calm: Facts) -> list[Finding]:
             "refunded",
             f"{_orders(f.refunded)} charged and then refunded: the charge came before something "
             "else had said no. Banks take a fee for that.",
+        )
+    if f.unnoted:
+        tell(
+            "unnoted",
+            f"{_orders(f.unnoted)} placed, and Recommendations was never told: it does not know what is "
+            "bought.",
         )
     if f.only_received and f is calm:
         tell(
@@ -262,6 +282,10 @@ def _slow(f: Facts, calm: Facts) -> str:
 
 def _orders(n: int) -> str:
     return "1 order was" if n == 1 else f"{n} orders were"
+
+
+def _items(n: int) -> str:
+    return "1 item is" if n == 1 else f"{n} items are"
 
 
 def _customers(n: int) -> str:
