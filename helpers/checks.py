@@ -338,10 +338,7 @@ class _Check:
 
     def to_do(self, error: NotImplementedError) -> str:
         """For a stub: the task it names, since a check may need the work of another task."""
-        name, _, title = str(error).partition(":")
-        if not name.startswith("Task "):
-            name, title = self.name, self.title
-        return f"{name} is still to do: {title.strip() or self.title}"
+        return still_to_do(error) or f"{self.name} is still to do: {self.title}"
 
     def hung(self, limit: float, thread: threading.Thread) -> Refused:
         """The refusal for a call that has not come back, with the line it is at."""
@@ -456,6 +453,28 @@ def _frames(frame: FrameType | None) -> Iterator[FrameType]:
     while frame:
         yield frame
         frame = frame.f_back
+
+
+# -- A stub outside of a check ----------------------------------------------------------
+
+
+def still_to_do(error: NotImplementedError) -> str:
+    """What there is to say of a stub's exception, "Task 2: multiply"; "" for any other."""
+    name, _, title = str(error).partition(":")
+    if not name.startswith("Task "):
+        return ""
+    return f"{name} is still to do" + (f": {title.strip()}" if title.strip() else "")
+
+
+def show_stubs_as_to_do(shell) -> None:
+    """Let an IPython shell show a stub that was called as the checks do, without a traceback."""
+
+    def show(shell, kind, error, trace, tb_offset=None):
+        text = still_to_do(error)
+        shown = Refused(text) if text else error
+        shell.showtraceback((type(shown), shown, trace), tb_offset=tb_offset)
+
+    shell.set_custom_exc((NotImplementedError,), show)
 
 
 # -- Words ------------------------------------------------------------------------------

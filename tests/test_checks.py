@@ -5,6 +5,8 @@ import threading
 import time
 
 import pytest
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
 
 from helpers import registry
 from helpers.checks import (
@@ -341,6 +343,23 @@ def test_threads_and_services_of_the_learners_end_with_the_check():
         assert not [one for one in threading.enumerate() if one.name == "left"]
     finally:
         mine.stop()
+
+
+def test_a_stub_that_another_cell_calls_is_told_in_the_same_words():
+    cells = [
+        "import helpers.labs",
+        "def f():\n    raise NotImplementedError('Task 4: multiply')\nf()",
+        "raise NotImplementedError('one day')",
+        "raise NotImplementedError('Task 2')",
+    ]
+    notebook = new_notebook(cells=[new_code_cell(cell) for cell in cells])
+    NotebookClient(notebook, allow_errors=True).execute()
+    nothing, *errors = [cell.outputs for cell in notebook.cells]
+    assert nothing == []
+    shown = [["\n".join(each.traceback) for each in outputs] for outputs in errors]
+    assert shown[0] == ["Task 4 is still to do: multiply"]
+    assert "one day" in shown[1][0] and "Traceback" in shown[1][0]
+    assert shown[2] == ["Task 2 is still to do"]
 
 
 def test_a_fault_of_the_check_itself_is_not_blamed_on_the_learner():
