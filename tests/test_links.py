@@ -9,7 +9,7 @@ import pytest
 from tools import notebooks
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "labs/README.md")]
 
 # [text](target), ![alt](target "title"), <a href="target">, <img src="target">
 _LINK = re.compile(r"""\]\(\s*<?([^)\s>]+)|\b(?:href|src)=["']([^"']+)""")
