@@ -4,11 +4,13 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 
 import pytest
 
-from tools import browser
+from helpers import figures, predict, progress
+from tools import browser, labs, notebooks
 
 
 def _program(names, what, package):
@@ -44,6 +46,42 @@ def chrome(chromium):
     """Chromium, driven by playwright."""
     with browser.browser(chromium) as chrome:
         yield chrome
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """The pictures that were shown, as pairs (figure, alternative text); none is drawn."""
+    shown = []
+    monkeypatch.setattr(
+        figures, "show", lambda figure, alt: shown.append((figure, alt))
+    )
+    return shown
+
+
+@pytest.fixture
+def told_after(monkeypatch, tmp_path):
+    """Make a prediction of a lab; then all that is told of predictions gathers in a list.
+
+    told_after("01-….ipynb", "lab01/slowest", "under 0.5 s") -> list of texts
+    """
+    monkeypatch.setenv(progress.VARIABLE, str(tmp_path / "progress.json"))
+    monkeypatch.setattr(sys.modules["helpers.predict"], "_asked", {})
+
+    def make(lab, name, choice):
+        [asked] = [
+            cell.source
+            for cell in notebooks.code_cells(notebooks.read(labs.LABS / lab))
+            if f'"{name}"' in cell.source
+        ]
+        told = []
+        monkeypatch.setattr(
+            "IPython.display.display",
+            lambda data, raw: told.append(data["text/plain"]),
+        )
+        eval(asked, {"predict": predict}).predict(choice)
+        return told
+
+    return make
 
 
 @pytest.fixture

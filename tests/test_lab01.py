@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import sys
 import time
 import uuid
 from urllib.parse import quote, urlsplit
@@ -13,7 +12,7 @@ import requests
 import urllib3
 from lab_answers import assert_said, nothing_runs_on, refusal, timed
 
-from helpers import figures, predict, progress, serve
+from helpers import serve
 from helpers.labs import bad_day, lab01
 from helpers.shop.payments import create_app
 from tools import labs, notebooks
@@ -42,16 +41,6 @@ def nothing_is_left():
         yield
 
 
-@pytest.fixture
-def shown(monkeypatch):
-    """The pictures that were shown."""
-    shown = []
-    monkeypatch.setattr(
-        figures, "show", lambda figure, alt: shown.append((figure, alt))
-    )
-    return shown
-
-
 # -- Right answers ----------------------------------------------------------------------
 
 
@@ -77,19 +66,10 @@ def test_the_verdict_on_the_solution(capsys, shown):
     assert "hollow" in alt
 
 
-def test_the_verdict_tells_what_came_of_the_prediction(shown, monkeypatch, tmp_path):
-    monkeypatch.setenv(progress.VARIABLE, str(tmp_path / "progress.json"))
-    monkeypatch.setattr(sys.modules["helpers.predict"], "_asked", {})
-    told = []
-    monkeypatch.setattr("IPython.display.display", lambda data, raw: told.append(data))
-    [asked] = [
-        cell.source
-        for cell in notebooks.code_cells(notebooks.read(labs.LABS / NAME))
-        if '"lab01/slowest"' in cell.source
-    ]
-    eval(asked, {"predict": predict}).predict("under 0.5 s")
+def test_the_verdict_tells_what_came_of_the_prediction(told_after, shown):
+    told = told_after(NAME, "lab01/slowest", "under 0.5 s")
     timed(lab01.verdict, lab().checkout)
-    [text] = [data["text/plain"] for data in told]
+    [text] = told
     assert text.startswith("✗ Not as you predicted. You predicted “under 0.5 s”.")
     assert "(measured: " in text and "a slow Payments and then a lost reply" in text
 

@@ -1,6 +1,5 @@
 """Lab 2: right answers pass, whatever their make; wrong ones are refused in fitting words."""
 
-import sys
 import time
 from itertools import count
 from types import SimpleNamespace
@@ -10,7 +9,7 @@ import lab_answers
 import pytest
 from lab_answers import assert_said, nothing_runs_on, refusal, timed
 
-from helpers import contract, figures, predict, progress, serve
+from helpers import contract, figures, serve
 from helpers.labs import grpc_shop, impatient, lab02, two_contracts
 from helpers.labs.grpc_shop import Asked
 from tools import labs, notebooks
@@ -51,16 +50,6 @@ def nothing_is_left(capsys):
     assert capsys.readouterr().err == ""
 
 
-@pytest.fixture
-def shown(monkeypatch):
-    """The pictures that were shown."""
-    shown = []
-    monkeypatch.setattr(
-        figures, "show", lambda figure, alt: shown.append((figure, alt))
-    )
-    return shown
-
-
 def all_of(answers):
     return [getattr(answers, name) for name in FUNCTIONS]
 
@@ -89,19 +78,10 @@ def test_the_verdict_on_the_solution(capsys, shown):
     assert "red cross" in alt
 
 
-def test_the_verdict_tells_what_came_of_the_prediction(shown, monkeypatch, tmp_path):
-    monkeypatch.setenv(progress.VARIABLE, str(tmp_path / "progress.json"))
-    monkeypatch.setattr(sys.modules["helpers.predict"], "_asked", {})
-    told = []
-    monkeypatch.setattr("IPython.display.display", lambda data, raw: told.append(data))
-    [asked] = [
-        cell.source
-        for cell in notebooks.code_cells(notebooks.read(labs.LABS / NAME))
-        if '"lab02/overtime"' in cell.source
-    ]
-    eval(asked, {"predict": predict}).predict("over a second")
+def test_the_verdict_tells_what_came_of_the_prediction(told_after, shown):
+    told = told_after(NAME, "lab02/overtime", "over a second")
     timed(lab02.verdict, *all_of(lab()))
-    [text] = [data["text/plain"] for data in told]
+    [text] = told
     assert text.startswith("✗ Not as you predicted. You predicted “over a second”.")
     assert "not at all, or for a moment (measured: " in text
 

@@ -11,7 +11,7 @@ import redis
 import requests
 from lab_answers import assert_said, nothing_runs_on, refusal, timed
 
-from helpers import figures, registry, run_program, serve, start_broker
+from helpers import registry, run_program, serve, start_broker
 from helpers.broker import Broker
 from helpers.labs import killed_worker, lab03, order_stream
 from helpers.shop.payments import create_app
@@ -61,16 +61,6 @@ def nothing_is_left():
         broker = registry.find(Broker, "broker")
         with suppress(redis.ConnectionError):  # some wrong answers end it
             assert not broker or broker.client.keys("*") == []
-
-
-@pytest.fixture
-def shown(monkeypatch):
-    """The pictures that were shown."""
-    shown = []
-    monkeypatch.setattr(
-        figures, "show", lambda figure, alt: shown.append((figure, alt))
-    )
-    return shown
 
 
 @pytest.fixture

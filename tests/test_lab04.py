@@ -11,7 +11,7 @@ import redis
 from lab_answers import assert_said, nothing_runs_on, refusal, run_text, timed
 from running import wait_until
 
-from helpers import figures, progress, registry, start_broker
+from helpers import progress, registry, start_broker
 from helpers.labs import lab04, spike
 from helpers.labs.crew import Crew
 from helpers.predict import predict
@@ -42,20 +42,13 @@ def judged(given, **others):
     return lambda: timed(lab04.verdict, *answers)
 
 
+pytestmark = pytest.mark.usefixtures("shown")  # no test shows its pictures
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left():
     with nothing_runs_on():
         yield
-
-
-@pytest.fixture(autouse=True)
-def shown(monkeypatch):
-    """The pictures that were shown."""
-    shown = []
-    monkeypatch.setattr(
-        figures, "show", lambda figure, alt: shown.append((figure, alt))
-    )
-    return shown
 
 
 # -- Right answers ----------------------------------------------------------------------

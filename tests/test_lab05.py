@@ -11,7 +11,7 @@ import pytest
 import requests
 from lab_answers import assert_said, nothing_runs_on, refusal, run_text, timed
 
-from helpers import at_once, figures, predict, progress, serve, stop_all
+from helpers import at_once, serve, stop_all
 from helpers.checks import Refused
 from helpers.labs import hanging_bank, lab05
 from helpers.labs.scripted_backend import Backend
@@ -44,16 +44,6 @@ def nothing_is_left():
         yield
 
 
-@pytest.fixture
-def shown(monkeypatch):
-    """The pictures that were shown."""
-    shown = []
-    monkeypatch.setattr(
-        figures, "show", lambda figure, alt: shown.append((figure, alt))
-    )
-    return shown
-
-
 # -- Right answers ----------------------------------------------------------------------
 
 
@@ -82,19 +72,10 @@ def test_the_verdict_on_the_solution(capsys, shown, mine):
     assert "shaded" in alt
 
 
-def test_the_verdict_tells_what_came_of_the_prediction(monkeypatch, tmp_path):
-    monkeypatch.setenv(progress.VARIABLE, str(tmp_path / "progress.json"))
-    monkeypatch.setattr(sys.modules["helpers.predict"], "_asked", {})
-    told = []
-    monkeypatch.setattr("IPython.display.display", lambda data, raw: told.append(data))
-    [asked] = [
-        cell.source
-        for cell in notebooks.code_cells(notebooks.read(labs.LABS / NAME))
-        if '"lab05/reached"' in cell.source
-    ]
-    eval(asked, {"predict": predict}).predict("3")
+def test_the_verdict_tells_what_came_of_the_prediction(told_after):
+    told = told_after(NAME, "lab05/reached", "3")
     lab05._judged(a_day(), reached=10)
-    [text] = [data["text/plain"] for data in told]
+    [text] = told
     assert text.startswith("✗ Not as you predicted. You predicted “3”.")
     assert "What came out: about 10" in text and "a timeout to show" in text
 

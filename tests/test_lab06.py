@@ -17,7 +17,7 @@ import requests
 import running
 from lab_answers import assert_said, nothing_runs_on, refusal, timed
 
-from helpers import figures, private_folder, serve, start_broker, stop_all
+from helpers import private_folder, serve, start_broker, stop_all
 from helpers.folders import folder_for_now
 from helpers.labs import (
     charge_calls,
@@ -62,16 +62,6 @@ def lab(*changes, solved=True):
 def nothing_is_left():
     with nothing_runs_on():
         yield
-
-
-@pytest.fixture
-def shown(monkeypatch):
-    """The pictures that were shown."""
-    shown = []
-    monkeypatch.setattr(
-        figures, "show", lambda figure, alt: shown.append((figure, alt))
-    )
-    return shown
 
 
 # -- Right answers ----------------------------------------------------------------------
@@ -596,8 +586,6 @@ def test_a_worker_that_would_take_minutes_is_refused(monkeypatch):
          ["orders charged twice in all", "see Task 1, charge and key in one transaction"]),
         ([(READ, READ + ACK)],
          ["good orders not charged in the end", "acknowledge after it"]),
-        ([('for after in ("0", ">")', 'for after in (">",)')],
-         ["good orders not charged in the end", "is pending: read what is pending first"]),
         ([(ACK, "")],
          ["how work_off() ends after 24 kills", "goes on for ever"]),
         ([(READ, READ + "                time.sleep(60)\n")],
@@ -612,7 +600,7 @@ def test_a_worker_that_would_take_minutes_is_refused(monkeypatch):
         ([(CALL, CALL + "        raise KeyError('which?')\n")],
          ["the status for call-1", "got:       500", "meanwhile: your code raised KeyError: 'which?'"]),
     ],
-    ids=["a key each", "key apart", "ack first", "pending left", "no ack", "hangs", "raises",
+    ids=["a key each", "key apart", "ack first", "no ack", "hangs", "raises",
     "a repeat is a conflict", "answer raises"],
 )  # fmt: skip
 def test_the_verdict_on_wrong_answers(changes, words, shown):

@@ -3,7 +3,6 @@
 import functools
 import http.client
 import json
-import sys
 import threading
 import time
 import uuid
@@ -16,7 +15,7 @@ import requests
 from lab_answers import assert_said, nothing_runs_on, refusal, timed
 from running import wait_until as running_wait
 
-from helpers import figures, predict, progress, registry, serve, start_broker
+from helpers import registry, serve, start_broker
 from helpers.labs import checkout_shop, hard_day, lab07
 from helpers.labs.hard_day import SCENARIOS, Customer, Day
 from helpers.labs.rounds import again_and_again
@@ -57,16 +56,6 @@ def nothing_is_left():
         yield
 
 
-@pytest.fixture
-def shown(monkeypatch):
-    """The pictures that were shown."""
-    shown = []
-    monkeypatch.setattr(
-        figures, "show", lambda figure, alt: shown.append((figure, alt))
-    )
-    return shown
-
-
 def only(scenario, monkeypatch):
     """A day of one scenario, and little patience with the work behind the cut."""
     [each] = [each for each in SCENARIOS if each.name == scenario]
@@ -102,21 +91,12 @@ def test_the_verdict_on_the_solution(capsys, shown):
     assert "A line marks the budget." in alt
 
 
-def test_the_verdict_tells_what_came_of_the_prediction(shown, monkeypatch, tmp_path):
-    monkeypatch.setenv(progress.VARIABLE, str(tmp_path / "progress.json"))
-    monkeypatch.setattr(sys.modules["helpers.predict"], "_asked", {})
-    told = []
-    monkeypatch.setattr("IPython.display.display", lambda data, raw: told.append(data))
-    [asked] = [
-        cell.source
-        for cell in notebooks.code_cells(notebooks.read(labs.LABS / NAME))
-        if '"lab07/slowest"' in cell.source
-    ]
-    eval(asked, {"predict": predict}).predict("about 0.1 s")
+def test_the_verdict_tells_what_came_of_the_prediction(told_after, shown, monkeypatch):
+    told = told_after(NAME, "lab07/slowest", "about 0.1 s")
     only("Payments hangs", monkeypatch)
     given = lab()
     timed(lab07.verdict, given.checkout, given.work_off)
-    [text] = [data["text/plain"] for data in told]
+    [text] = told
     assert text.startswith("✗ Not as you predicted. You predicted “about 0.1 s”.")
     assert "(measured: " in text and "the budget is spent to the end" in text
 

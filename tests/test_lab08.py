@@ -17,7 +17,7 @@ import requests
 from lab_answers import assert_said, refusal, timed
 from running import family, folders, nothing_left, wait_until
 
-from helpers import figures, predict, progress, registry, serve, start_broker
+from helpers import predict, progress, registry, serve, start_broker
 from helpers.challenge import SCENARIOS, Refused
 from helpers.checks import Refused as CheckRefused
 from helpers.labs import checkout_module, lab08, seven_scenarios
@@ -50,6 +50,9 @@ def given(name, answers):
     return getattr(lab08, name), *(getattr(answers, each) for each in CHECKS[name])
 
 
+pytestmark = pytest.mark.usefixtures("shown")  # no test shows its pictures
+
+
 @pytest.fixture(autouse=True, scope="module")
 def one_broker():
     """For all the tests, since it takes a moment to start."""
@@ -72,16 +75,6 @@ def nothing_is_left(one_broker):
 
 def what_there_is():
     return {*family(), *folders(), *sys.path}
-
-
-@pytest.fixture(autouse=True)
-def shown(monkeypatch):
-    """The pictures that were shown."""
-    shown = []
-    monkeypatch.setattr(
-        figures, "show", lambda figure, alt: shown.append((figure, alt))
-    )
-    return shown
 
 
 def told(figure):
