@@ -231,9 +231,11 @@ def _places_of(lines: _Lines, child: int) -> list[tuple[int, str]]:
     text, until = b"", time.monotonic() + 2.0
     while time.monotonic() < until:
         news = lines.read(0.1)
-        if news is None or (text and not news):
+        if news is None:
             break
-        text += b"\n".join([*news, b""])
+        if news:  # it comes in many pieces, not each of which ends a line
+            text += b"\n".join([*news, b""])
+            until = min(until, time.monotonic() + 0.3)
     found = re.findall(rb'File "<string>", line (\d+) in (\w+)', text)
     return [(int(number), name.decode()) for number, name in reversed(found)]
 
