@@ -74,7 +74,12 @@ def graded(course, name, submissions):
     assert done.returncode == 0, done.stdout
     folder = course.parent / "class"
     with (folder / "grades.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["assignment"] == name]
+        rows = [
+            row
+            for row in csv.DictReader(file)
+            # A student of another assignment has a row here, too, without points.
+            if row["assignment"] == name and row["student_id"] in submissions
+        ]
     for row in rows:
         assert (folder / "feedback" / row["student_id"] / name).is_dir()
     grades = {
