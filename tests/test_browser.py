@@ -194,7 +194,13 @@ def test_live_views_can_be_played_paused_and_replayed(opened):
         play = view.locator("button.play")
 
         def shown(view=view):
-            return view.evaluate("({player}) => [player.mode, player.seconds]")
+            # A film waits while it is out of sight, and the page may have moved.
+            return view.evaluate(
+                """view => {
+                    view.scrollIntoView();
+                    return [view.player.mode, view.player.seconds];
+                }"""
+            )
 
         opened.page.wait_for_function(
             """view => {
