@@ -69,12 +69,12 @@ class Timeline:
         finally:
             tracing.end(self._add)
             self._closed = time.time()
-        # What was just ending as the block began belongs to what was before.
-        began = self._opened + 0.001
+        # What began before the block belongs to what was before, even if it ends only now (a
+        # service closes its span after the answer has left). A read may have waited for a message.
         spans = (
             span
             for span in self._spans.values()
-            if span.end is None or span.start >= self._opened or span.end >= began
+            if span.start >= self._opened or span.messages
         )
         self._spans = {
             span.span_id: span for span in sorted(spans, key=lambda span: span.start)

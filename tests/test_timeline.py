@@ -723,6 +723,19 @@ def test_nested_timelines_each_show_their_own_block():
     assert (len(inner.spans), len(outer.spans)) == (2, 6)
 
 
+def test_what_began_before_the_block_belongs_to_what_was_before():
+    with (
+        a_service("payments", work=0.4) as url,
+        timeline() as outer,
+        ThreadPoolExecutor() as pool,
+    ):
+        asked = pool.submit(requests.get, url)
+        time.sleep(0.2)
+        with timeline() as inner:
+            asked.result()
+    assert (inner.spans, len(outer.spans)) == ([], 2)
+
+
 def test_leaving_a_block_takes_no_longer_than_it_must():
     with a_chain("orders", "payments", work=0.0) as url:
         requests.get(url)
