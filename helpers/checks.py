@@ -42,6 +42,7 @@ from helpers.claims import Condition, report, short
 
 LIMIT = 10.0  # seconds that one call of the learner's code may take
 ENDING = 0.5  # seconds that are spent on ending a call which has not come back
+LEARNERS = "learner's code"  # the name of the threads in which it is called
 PRINTED_LINES = 10  # of the learner's prints, shown below the verdict
 
 
@@ -403,7 +404,7 @@ class _Learners:
         thread = threading.Thread(
             target=contextvars.copy_context().run,
             args=(work,),
-            name="learner's code",
+            name=LEARNERS,
             daemon=True,
         )
         self.check.threads.append(thread)

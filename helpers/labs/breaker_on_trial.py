@@ -15,7 +15,7 @@ from inspect import unwrap
 
 import requests
 
-from helpers.checks import expect, expect_count, guard, situation
+from helpers.checks import LEARNERS, expect, expect_count, guard, situation
 from helpers.claims import short
 from helpers.labs.scripted_backend import Backend
 from helpers.load import Outcome, at_once
@@ -27,7 +27,6 @@ REST = 0.3  # seconds
 AT_ONCE = 8  # calls at the same moment
 OPEN = "raises CircuitOpen"
 FREEING = 1.5  # seconds that are spent on calls that wait for a lock
-LEARNERS = "learner's code"  # what helpers.checks calls the threads of its calls
 
 
 class Clock:

@@ -182,6 +182,25 @@ def check_task_2(Circuit, settle):
 
 # -- Tasks 3 and 5: the call ------------------------------------------------------------
 
+RULES = (
+    trial.answers_are_passed_on,
+    trial.failures_open_it,
+    trial.errors_open_it,
+    trial.it_closes_again,
+    trial.a_probe_may_raise,
+)
+SIDE_BY_SIDE = (trial.calls_run_side_by_side, trial.one_probe_at_a_time)
+
+
+def on_trial(make: Callable, things: list, scenes: tuple) -> str:
+    """Play the scenes with the breaker that ``make`` makes; return the line for who passes."""
+    with Backend() as backend, freed_afterwards(things):
+        for scene in (*scenes, trial.old_news_is_ignored):
+            scene(Breaker("call()", make, backend, things))
+    return (
+        f"{AT_ONCE} calls at Payments at a time; when the rest is over, 1 of {AT_ONCE}"
+    )
+
 
 @task(
     3,
@@ -195,21 +214,7 @@ def check_task_3(Circuit, call):
     def make(clock: Clock):
         return call, [checks.call(Circuit, "payments", clock)]
 
-    with Backend() as backend, freed_afterwards(things):
-        for scene in (
-            trial.answers_are_passed_on,
-            trial.failures_open_it,
-            trial.errors_open_it,
-            trial.it_closes_again,
-            trial.a_probe_may_raise,
-            trial.calls_run_side_by_side,
-            trial.one_probe_at_a_time,
-            trial.old_news_is_ignored,
-        ):
-            scene(Breaker("call()", make, backend, things))
-    return (
-        f"{AT_ONCE} calls at Payments at a time; when the rest is over, 1 of {AT_ONCE}"
-    )
+    return on_trial(make, things, RULES + SIDE_BY_SIDE)
 
 
 @task(
@@ -226,21 +231,8 @@ def check_task_5(Mended):
         things.append(breaker)
         return method_of(breaker, "call"), []
 
-    with Backend() as backend, freed_afterwards(things):
-        for scene in (
-            trial.calls_run_side_by_side,
-            trial.one_probe_at_a_time,
-            trial.answers_are_passed_on,
-            trial.failures_open_it,
-            trial.errors_open_it,
-            trial.it_closes_again,
-            trial.a_probe_may_raise,
-            trial.old_news_is_ignored,
-        ):
-            scene(Breaker("call()", make, backend, things))
-    return (
-        f"{AT_ONCE} calls at Payments at a time; when the rest is over, 1 of {AT_ONCE}"
-    )
+    # The fault that is to be found comes first.
+    return on_trial(make, things, SIDE_BY_SIDE + RULES)
 
 
 # -- Task 4: one for each backend -------------------------------------------------------
