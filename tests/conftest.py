@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from lab_answers import nothing_runs_on
 
 from helpers import figures, predict, progress
 from tools import browser, labs, notebooks
@@ -82,6 +83,13 @@ def told_after(monkeypatch, tmp_path):
         return told
 
     return make
+
+
+@pytest.fixture
+def nothing_is_left():
+    """A test that leaves something running fails."""
+    with nothing_runs_on():
+        yield
 
 
 @pytest.fixture

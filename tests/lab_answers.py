@@ -47,13 +47,37 @@ def run_text(source, **names):
     return SimpleNamespace(**names)
 
 
-def titles(name):
-    """The titles of a lab's tasks, in order."""
+def tasks(name):
+    """The cells of a lab's tasks, in order, as text."""
     return [
-        cell.source.splitlines()[0].partition(": ")[2]
+        cell.source
         for cell in notebooks.code_cells(notebooks.read(path_of(name)))
         if cell.source.startswith("# Task ")
     ]
+
+
+def heading(name, number):
+    """What a check says of a lab's task before all else: "Task 2: charge once"."""
+    return tasks(name)[number - 1].splitlines()[0].removeprefix("# ")
+
+
+def to_do(name, number):
+    """All that is said when the function of a lab's task is a stub."""
+    task, _, title = heading(name, number).partition(": ")
+    return f"{task} is still to do: {title}"
+
+
+def assert_passed(name, number, said):
+    """Fail unless a check has said that a lab's task is done, and what it saw in a line."""
+    first, *others = said.splitlines()
+    assert first == f"✓ {heading(name, number)}"
+    assert len(others) == 1, said
+
+
+def assert_refused(name, number, words, said):
+    """Fail unless a lab's task was refused, in words that are in the text."""
+    assert said.startswith(f"✗ {heading(name, number)}\n")
+    assert_said(words, said)
 
 
 def timed(check, *answer):

@@ -10,22 +10,27 @@ import lab_answers
 import pytest
 import requests
 import urllib3
-from lab_answers import assert_said, nothing_runs_on, refusal, timed
+from lab_answers import (
+    assert_passed,
+    assert_refused,
+    assert_said,
+    refusal,
+    timed,
+    to_do,
+)
 
 from helpers import serve
 from helpers.labs import bad_day, lab01
 from helpers.shop.payments import create_app
-from tools import labs, notebooks
 
 NAME = "01-call-and-wait.ipynb"
-FUNCTIONS = ("send", "charge", "pay", "checkout")
-CHECKS = dict(
-    zip(
-        FUNCTIONS,
-        (lab01.check_task_1, lab01.check_task_2, lab01.check_task_3, lab01.check_task_4),
-        strict=True,
-    )
-)  # fmt: skip
+CHECKS = {
+    "send": lab01.check_task_1,
+    "charge": lab01.check_task_2,
+    "pay": lab01.check_task_3,
+    "checkout": lab01.check_task_4,
+}
+NUMBER = {name: number for number, name in enumerate(CHECKS, start=1)}
 
 
 def lab(*changes, solved=True):
@@ -35,21 +40,17 @@ def lab(*changes, solved=True):
     return lab_answers.lab(NAME, *changes, begins=begins, solved=solved, **names)
 
 
-@pytest.fixture(autouse=True)
-def nothing_is_left():
-    with nothing_runs_on():
-        yield
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
 # -- Right answers ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", CHECKS)
 def test_the_solution_passes(name, capsys):
     timed(CHECKS[name], getattr(lab(), name))
     said = capsys.readouterr().out
-    assert said.startswith(f"✓ Task {FUNCTIONS.index(name) + 1}: ")
-    assert len(said.splitlines()) == 2
+    assert_passed(NAME, NUMBER[name], said)
 
 
 def test_the_verdict_on_the_solution(capsys, shown):
@@ -79,9 +80,6 @@ def test_the_lab_and_its_checks_agree():
     for name in ("TIMEOUT", "TRIES", "PAUSE"):
         assert getattr(given, name) == getattr(lab01, name)
     assert given.Result._fields == lab01.Result._fields
-    text = notebooks.dumps(notebooks.read(labs.LABS / NAME))
-    assert text.count("<summary>Hint 1</summary>") == len(FUNCTIONS)
-    assert text.count("<summary>Hint 2</summary>") == len(FUNCTIONS)
 
 
 def a_client_of_classes():
@@ -250,7 +248,7 @@ def a_client_of_urllib3():
     [a_client_of_classes, a_client_of_the_standard_library, a_client_of_urllib3],
 )
 def test_right_answers_of_another_make_pass(client):
-    answers = list(zip(FUNCTIONS, client(), strict=False))
+    answers = list(zip(CHECKS, client(), strict=False))
     for name, function in reversed(answers):  # the checks go in any order
         timed(CHECKS[name], function)
 
@@ -258,17 +256,10 @@ def test_right_answers_of_another_make_pass(client):
 # -- Wrong answers ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", CHECKS)
 def test_a_stub_is_still_to_do(name):
-    number = FUNCTIONS.index(name) + 1
     said = refusal(CHECKS[name], getattr(lab(solved=False), name))
-    title = title_of(name)
-    assert said == f"Task {number} is still to do: {title}"
-
-
-def title_of(name):
-    """The title in the notebook's cell."""
-    return lab_answers.titles(NAME)[FUNCTIONS.index(name)]
+    assert said == to_do(NAME, NUMBER[name])
 
 
 def test_the_verdict_on_a_stub():
@@ -390,8 +381,7 @@ WRONG = [
 )
 def test_a_wrong_answer_is_refused_in_fitting_words(name, changes, words):
     said = refusal(CHECKS[name], getattr(lab(*changes), name))
-    assert said.startswith(f"✗ Task {FUNCTIONS.index(name) + 1}: {title_of(name)}\n")
-    assert_said(words, said)
+    assert_refused(NAME, NUMBER[name], words, said)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,14 @@ import psutil
 import pytest
 import requests
 import running
-from lab_answers import assert_said, nothing_runs_on, refusal, timed
+from lab_answers import (
+    assert_passed,
+    assert_refused,
+    assert_said,
+    refusal,
+    timed,
+    to_do,
+)
 
 from helpers import private_folder, serve, start_broker, stop_all
 from helpers.folders import folder_for_now
@@ -32,14 +39,13 @@ from helpers.labs.killed_often import Life
 from tools import labs, notebooks
 
 NAME = "06-one-charge-only.ipynb"
-FUNCTIONS = ("record", "charge", "answer", "work_off")
-CHECKS = dict(
-    zip(
-        FUNCTIONS,
-        (lab06.check_task_1, lab06.check_task_2, lab06.check_task_3, lab06.check_task_4),
-        strict=True,
-    )
-)  # fmt: skip
+CHECKS = {
+    "record": lab06.check_task_1,
+    "charge": lab06.check_task_2,
+    "answer": lab06.check_task_3,
+    "work_off": lab06.check_task_4,
+}
+NUMBER = {name: number for number, name in enumerate(CHECKS, start=1)}
 
 
 def lab(*changes, solved=True):
@@ -58,21 +64,17 @@ def lab(*changes, solved=True):
     return lab_answers.lab(NAME, *changes, begins=begins, solved=solved, **names)
 
 
-@pytest.fixture(autouse=True)
-def nothing_is_left():
-    with nothing_runs_on():
-        yield
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
 # -- Right answers ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", CHECKS)
 def test_the_solution_passes(name, capfd):
     timed(CHECKS[name], getattr(lab(), name))
     said, on_stderr = capfd.readouterr()
-    assert said.startswith(f"✓ Task {FUNCTIONS.index(name) + 1}: {title_of(name)}\n")
-    assert len(said.splitlines()) == 2
+    assert_passed(NAME, NUMBER[name], said)
     assert on_stderr == ""
 
 
@@ -95,9 +97,6 @@ def test_the_verdict_on_the_solution(capfd, shown):
 
 
 def test_the_lab_and_its_checks_agree():
-    text = notebooks.dumps(notebooks.read(labs.LABS / NAME))
-    assert text.count("<summary>Hint 1</summary>") == len(FUNCTIONS)
-    assert text.count("<summary>Hint 2</summary>") == len(FUNCTIONS)
     cells = notebooks.code_cells(notebooks.read(labs.LABS / NAME))
     [tables] = [cell.source for cell in cells if "CREATE TABLE" in cell.source]
     assert charge_ledger.TABLES in tables
@@ -105,6 +104,7 @@ def test_the_lab_and_its_checks_agree():
     given = lab()
     assert given.GROUP == killed_often.GROUP
     assert 5 * given.BLOCK / 1000 < worker_lives.STUCK
+    text = notebooks.dumps(notebooks.read(labs.LABS / NAME))
     assert f"## The verdict: killed {killed_often.KILLS} times" in text
 
 
@@ -285,16 +285,10 @@ def test_a_worker_of_another_make_passes(worker, shown, capsys):
 # -- Wrong answers ----------------------------------------------------------------------
 
 
-def title_of(name):
-    """The title in the notebook's cell."""
-    return lab_answers.titles(NAME)[FUNCTIONS.index(name)]
-
-
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", CHECKS)
 def test_a_stub_is_still_to_do(name):
-    number = FUNCTIONS.index(name) + 1
     said = refusal(CHECKS[name], getattr(lab(solved=False), name))
-    assert said == f"Task {number} is still to do: {title_of(name)}"
+    assert said == to_do(NAME, NUMBER[name])
 
 
 def test_a_later_task_says_which_earlier_one_is_still_to_do():
@@ -303,8 +297,8 @@ def test_a_later_task_says_which_earlier_one_is_still_to_do():
         ("answer", "charge"),
         ("work_off", "charge"),
     ):
-        number = FUNCTIONS.index(uses) + 1
-        stub = f'raise NotImplementedError("Task {number}: {title_of(uses)}")'
+        heading = lab_answers.heading(NAME, NUMBER[uses])
+        stub = f'raise NotImplementedError("{heading}")'
         given = lab(
             (
                 f"def {uses}(db, key, order):\n",
@@ -312,16 +306,15 @@ def test_a_later_task_says_which_earlier_one_is_still_to_do():
             )
         )
         said = refusal(CHECKS[name], getattr(given, name))
-        number = FUNCTIONS.index(uses) + 1
-        assert said == f"Task {number} is still to do: {title_of(uses)}"
+        assert said == to_do(NAME, NUMBER[uses])
 
 
 def test_the_verdict_on_stubs(shown):
     given, stubs = lab(), lab(solved=False)
     said = refusal(lab06.verdict, stubs.answer, stubs.work_off)
-    assert said == f"Task 4 is still to do: {title_of('work_off')}"
+    assert said == to_do(NAME, 4)
     said = refusal(lab06.verdict, stubs.answer, given.work_off)
-    assert said == f"Task 3 is still to do: {title_of('answer')}"
+    assert said == to_do(NAME, 3)
 
 
 ROWS = """        made = db.execute(
@@ -556,8 +549,7 @@ WRONG = [
 )
 def test_a_wrong_answer_is_refused_in_fitting_words(name, changes, words):
     said = refusal(CHECKS[name], getattr(lab(*changes), name))
-    assert said.startswith(f"✗ Task {FUNCTIONS.index(name) + 1}: {title_of(name)}\n")
-    assert_said(words, said)
+    assert_refused(NAME, NUMBER[name], words, said)
 
 
 def test_what_is_no_function_cannot_be_taken_to_a_process_of_its_own():
@@ -685,7 +677,7 @@ def test_a_check_leaves_the_learners_own_in_peace(capsys):
 
     service = serve(mine())
     given = lab()
-    for name in FUNCTIONS:
+    for name in CHECKS:
         CHECKS[name](getattr(given, name))
     assert requests.get(service.url + "/charges", timeout=2).json() == ["mine"]
     assert (folder / "ledger.db").read_text() == "mine"

@@ -12,7 +12,14 @@ from urllib.parse import urlsplit
 import lab_answers
 import pytest
 import requests
-from lab_answers import assert_said, nothing_runs_on, refusal, timed
+from lab_answers import (
+    assert_passed,
+    assert_refused,
+    assert_said,
+    refusal,
+    timed,
+    to_do,
+)
 from running import wait_until as running_wait
 
 from helpers import registry, serve, start_broker
@@ -23,14 +30,14 @@ from helpers.shop.payments import create_app
 from tools import labs, notebooks
 
 NAME = "07-cut-the-chain.ipynb"
-FUNCTIONS = ("own_seconds", "ask", "buy", "checkout", "work_off")
-CHECKS = dict(
-    zip(
-        FUNCTIONS,
-        (lab07.check_task_1, lab07.check_task_2, lab07.check_task_3, lab07.check_task_4, lab07.check_task_5),
-        strict=True,
-    )
-)  # fmt: skip
+CHECKS = {
+    "own_seconds": lab07.check_task_1,
+    "ask": lab07.check_task_2,
+    "buy": lab07.check_task_3,
+    "checkout": lab07.check_task_4,
+    "work_off": lab07.check_task_5,
+}
+NUMBER = {name: number for number, name in enumerate(CHECKS, start=1)}
 GIVEN = [
     "from typing import NamedTuple",
     "def order_of",
@@ -50,12 +57,6 @@ def lab(*changes, solved=True, begins=()):
     return lab_answers.lab(NAME, *changes, begins=begins, solved=solved, **names)
 
 
-@pytest.fixture(autouse=True)
-def nothing_is_left():
-    with nothing_runs_on():
-        yield
-
-
 def only(scenario, monkeypatch):
     """A day of one scenario, and little patience with the work behind the cut."""
     [each] = [each for each in SCENARIOS if each.name == scenario]
@@ -63,15 +64,17 @@ def only(scenario, monkeypatch):
     monkeypatch.setattr(lab07, "PATIENCE", 1.5)
 
 
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
+
+
 # -- Right answers ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", CHECKS)
 def test_the_solution_passes(name, capsys):
     timed(CHECKS[name], getattr(lab(), name))
     said = capsys.readouterr().out
-    assert said.startswith(f"✓ Task {FUNCTIONS.index(name) + 1}: {title_of(name)}\n")
-    assert len(said.splitlines()) == 2
+    assert_passed(NAME, NUMBER[name], said)
 
 
 def test_the_verdict_on_the_solution(capsys, shown):
@@ -131,8 +134,6 @@ def test_the_lab_and_its_checks_agree():
         seconds = checkout_shop.WORK[name]
         assert f"{name}.create_app({seconds:g})" in text
     assert f"payments.create_app({checkout_shop.WORK['payments']:g}, " in text
-    assert text.count("<summary>Hint 1</summary>") == len(FUNCTIONS)
-    assert text.count("<summary>Hint 2</summary>") == len(FUNCTIONS)
 
 
 def answers_by_parents_and_queues():
@@ -341,7 +342,7 @@ def answers_of_one_who_waits_a_little():
     ],
 )
 def test_right_answers_of_another_make_pass(answers):
-    for name, function in reversed(list(zip(FUNCTIONS, answers(), strict=True))):
+    for name, function in reversed(list(zip(CHECKS, answers(), strict=True))):
         timed(CHECKS[name], function)
 
 
@@ -354,16 +355,10 @@ def test_the_verdict_on_right_answers_of_another_make(shown, capsys):
 # -- Wrong answers ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", CHECKS)
 def test_a_stub_is_still_to_do(name):
-    number = FUNCTIONS.index(name) + 1
     said = refusal(CHECKS[name], getattr(lab(solved=False), name))
-    assert said == f"Task {number} is still to do: {title_of(name)}"
-
-
-def title_of(name):
-    """The title in the notebook's cell."""
-    return lab_answers.titles(NAME)[FUNCTIONS.index(name)]
+    assert said == to_do(NAME, NUMBER[name])
 
 
 def test_the_verdict_on_a_stub(shown, monkeypatch):
@@ -554,8 +549,7 @@ WRONG = [
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_wrong_answer_is_refused_in_fitting_words(name, changes, words):
     said = refusal(CHECKS[name], getattr(lab(*changes), name))
-    assert said.startswith(f"✗ Task {FUNCTIONS.index(name) + 1}: {title_of(name)}\n")
-    assert_said(words, said)
+    assert_refused(NAME, NUMBER[name], words, said)
 
 
 # -- The verdict on wrong answers -------------------------------------------------------

@@ -14,7 +14,14 @@ import lab_answers
 import pytest
 import redis
 import requests
-from lab_answers import assert_said, refusal, timed
+from lab_answers import (
+    assert_passed,
+    assert_refused,
+    assert_said,
+    refusal,
+    timed,
+    to_do,
+)
 from running import family, folders, nothing_left, wait_until
 
 from helpers import predict, progress, registry, serve, start_broker
@@ -89,15 +96,7 @@ def told(figure):
 def test_the_solution_passes(name, capsys):
     timed(*given(name, lab()))
     said = capsys.readouterr().out
-    assert said.startswith(f"✓ Task {name[-1]}: {title_of(name)}\n")
-    assert len(said.splitlines()) == 2
-
-
-def title_of(name):
-    """The title in the notebook's cell."""
-    if name == "verdict":
-        return "seven scenarios, in processes of their own"
-    return lab_answers.titles(NAME)[TASKS.index(name)]
+    assert_passed(NAME, int(name[-1]), said)
 
 
 def test_the_verdict_on_the_solution(capsys, shown, monkeypatch, tmp_path):
@@ -324,9 +323,8 @@ def test_steps_of_another_make_pass():
 @pytest.mark.parametrize("name", CHECKS)
 def test_a_stub_is_still_to_do(name):
     number = 4 if name == "verdict" else int(name[-1])
-    title = lab_answers.titles(NAME)[number - 1]
     said = refusal(*given(name, lab(solved=False)))
-    assert said == f"Task {number} is still to do: {title}"
+    assert said == to_do(NAME, number)
 
 
 POST = "reply = shop.http.post(url, json=body, headers=headers, timeout=TIMEOUT)"
@@ -534,8 +532,7 @@ WRONG = [
 def test_a_wrong_answer_is_refused_in_fitting_words(number, changes, words):
     name = f"check_task_{number}"
     said = refusal(*given(name, lab(*changes)))
-    assert said.startswith(f"✗ Task {number}: {title_of(name)}\n")
-    assert_said(words, said)
+    assert_refused(NAME, number, words, said)
 
 
 CHARGES_LATER_WITHOUT_A_KEY = [
@@ -626,7 +623,9 @@ def test_the_verdict_on_wrong_checkouts(changes, words, shown, monkeypatch):
     assert "/tmp" not in said and "course-" not in said
     assert_said(words, said)
     if "still to do" not in said:
-        assert said.startswith(f"✗ Verdict: {title_of('verdict')}\n")
+        assert said.startswith(
+            "✗ Verdict: seven scenarios, in processes of their own\n"
+        )
     if " in “" in words[0]:  # it was judged, and what was counted is shown
         [(table, _)] = shown
         assert "harm in 1 of" in table.axes[0].get_title("left")

@@ -2,25 +2,21 @@
 
 import builtins
 
+import lab_answers
 import pytest
 
 from helpers import solution
 from helpers.solutions import solution_of
 from tools import labs, notebooks
 
-SOLUTIONS = labs.LABS / "solutions"
+SOLUTIONS = sorted((labs.LABS / "solutions").glob("*.ipynb"))
+every_lab = pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
 
 
-@pytest.mark.parametrize(
-    "path", sorted(SOLUTIONS.glob("*.ipynb")), ids=lambda p: p.stem
-)
+@every_lab
 def test_every_task_of_every_lab_has_its_solution(path):
     lab = f"lab{path.name[:2]}"
-    tasks = [
-        cell.source
-        for cell in notebooks.code_cells(notebooks.read(path))
-        if cell.source.startswith("# Task ")
-    ]
+    tasks = lab_answers.tasks(path.name)
     assert len(tasks) >= 3
     for number, source in enumerate(tasks, start=1):
         text = solution_of(lab, number)
@@ -29,6 +25,14 @@ def test_every_task_of_every_lab_has_its_solution(path):
         compile(text, path.stem, "exec")
         kept = [line for line in source.splitlines() if "SOLUTION" not in line]
         assert text.splitlines() == kept
+
+
+@every_lab
+def test_every_task_of_every_lab_has_two_hints(path):
+    text = notebooks.dumps(notebooks.read(path))
+    for hint in (1, 2):
+        summary = f"<summary>Hint {hint}</summary>"
+        assert text.count(summary) == len(lab_answers.tasks(path.name))
 
 
 def test_in_a_notebook_it_comes_into_the_next_cell(monkeypatch, capsys):
