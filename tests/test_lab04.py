@@ -19,10 +19,9 @@ from lab_answers import (
 )
 from running import wait_until
 
-from helpers import progress, registry, start_broker
+from helpers import registry, start_broker
 from helpers.labs import lab04, spike
 from helpers.labs.crew import Crew
-from helpers.predict import predict
 from helpers.streams import Workers, backlog, run_workers
 from tools import labs, notebooks
 
@@ -64,16 +63,8 @@ def test_the_solution_passes(name, capsys):
     assert_passed(NAME, NUMBER[name], said)
 
 
-def test_the_verdict_on_the_solution(capsys, shown, monkeypatch, tmp_path):
-    monkeypatch.setenv(progress.VARIABLE, str(tmp_path / "progress.json"))
-    told = []
-    monkeypatch.setattr("IPython.display.display", lambda data, raw: told.append(data))
-    [asked] = [
-        cell.source
-        for cell in notebooks.code_cells(notebooks.read(labs.LABS / NAME))
-        if '"lab04/drained"' in cell.source
-    ]
-    eval(asked, {"predict": predict}).predict(1.5)
+def test_the_verdict_on_the_solution(capsys, shown, told_after):
+    told = told_after(NAME, "lab04/drained", 1.5)
     judged(lab())()
     said = capsys.readouterr().out.splitlines()
     assert said[:3] == [
@@ -87,7 +78,7 @@ def test_the_verdict_on_the_solution(capsys, shown, monkeypatch, tmp_path):
     top, below = figure.axes
     assert "orders wait at most" in top.get_title("left") and "model" in alt
     assert any("1.5 s" in text.get_text() for text in top.texts)
-    [text] = [data["text/plain"] for data in told]
+    [text] = told
     assert "You predicted 1.5 s" in text and "160 orders of 0.04 s each" in text
 
 
