@@ -190,9 +190,19 @@ class _Reading:
                 delivery.ids.append(id)
                 return delivery
         sent = self.sent.get((stream, id))
-        time = min(sent.end or sent.start, ack.start) if sent else self.opened
+        time = self._arrival(sent, ack) if sent else self.opened
         deliveries.append(_Delivery(ack, time, stream, group, [id], unseen=True))
         return deliveries[-1]
+
+    def _arrival(self, sent: Span, ack: Span) -> float:
+        """When a message came that nobody saw being read: when it was sent, at the latest."""
+        # The worker may be at it before its sender hears from the broker that it is sent.
+        signs = (
+            span.start
+            for span in self.spans
+            if _worker(span) == _worker(ack) and span.start >= sent.start
+        )
+        return min(sent.end or sent.start, ack.start, *signs)
 
     def _show_delivery(self, delivery: "_Delivery", reads: list[float]) -> None:
         """A batch is worked off one message after the other; each ends with its acknowledgement."""

@@ -618,6 +618,19 @@ def test_a_delivery_that_was_not_seen_is_told_by_its_acknowledgement():
     assert arrow.target is activities[1] and arrow.arrived == 0.25
 
 
+def test_a_worker_may_be_at_a_message_before_its_sender_hears_that_it_is_sent():
+    sent, settled = Message("send", "s", "1-0"), Message("settle", "s", "1-0", "g")
+    spans = [
+        span("orders", "producer", 0.2, 0.25, "a", redis=True, messages=(sent,)),
+        span("w", "client", 0.23, 0.7, "b"),
+        span("w", "client", 0.8, 0.9, "c", redis=True, messages=(settled,)),
+    ]
+    (_, worker), (arrow,) = activities_and_arrows(spans, 0, 1)
+    assert (worker.start, worker.end) == (0.23, 0.8)
+    assert worker.blocked() == [(0.23, 0.7)]
+    assert arrow.target is worker and arrow.arrived == 0.23
+
+
 def test_a_batch_that_was_read_before_is_worked_off_in_one_lane():
     def settled(id, at):
         message = Message("settle", "s", id, "g")
