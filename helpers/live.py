@@ -137,8 +137,7 @@ class Live(Timeline):
             news = self._news.popleft()
             if isinstance(news, tuple):
                 self._facts.breaker(*news)
-            # What was just ending as the block began belongs to what was before.
-            elif news.end is None or news.end > self._opened + 0.001:
+            elif self._is_of_the_block(news):
                 self._facts.add(news)
 
     def _expect_workers(self) -> bool:
@@ -201,7 +200,8 @@ class Live(Timeline):
         with self._reading:
             self._take_news()
             now = (self._closed or time.time()) - self._opened
-            message = self._message(self._facts.all(), now) | {"all": True}
+            message = self._message(self._facts.all(), now)
+            message |= {"all": True, "closed": self.length}
         self.view.send(message)
 
     def _message(self, facts: list[Fact], now: float) -> dict:
@@ -211,7 +211,7 @@ class Live(Timeline):
             "rows": [_row(fact, place) for fact in facts],
             "levels": [[place[e.queue], e.group, e.backlog, e.pending] for e in levels],
             "now": round(now, DIGITS),
-            "closed": self.length,
+            "closed": None,  # there is more to come
         }
 
 

@@ -56,6 +56,7 @@ class Timeline:
             raise RuntimeError(
                 "a timeline records one block; make a new one: with timeline() as t:"
             )
+        self._listens_since = time.time()
         tracing.begin(self._add, self.client)
         self._opened = time.time()
         return self
@@ -69,13 +70,7 @@ class Timeline:
         finally:
             tracing.end(self._add)
             self._closed = time.time()
-        # What began before the block belongs to what was before, even if it ends only now (a
-        # service closes its span after the answer has left). A read may have waited for a message.
-        spans = (
-            span
-            for span in self._spans.values()
-            if span.start >= self._opened or span.messages
-        )
+        spans = filter(self._is_of_the_block, self._spans.values())
         self._spans = {
             span.span_id: span for span in sorted(spans, key=lambda span: span.start)
         }
@@ -208,6 +203,16 @@ class Timeline:
             known = self._spans.get(span.span_id)
             if known is None or known.end is None:
                 self._spans[span.span_id] = span
+
+    def _is_of_the_block(self, span: Span) -> bool:
+        """Whether a span belongs to the block, and not to what was before."""
+        if span.start >= self._opened:
+            return True
+        if span.end is not None and span.end < self._opened + 0.001:
+            return False
+        # A service closes its span after the answer has left, perhaps in the next block. But a
+        # read that began long ago may have brought a message only now.
+        return span.start >= self._listens_since or bool(span.messages)
 
     def _wait_for_what_is_under_way(self) -> None:
         left = time.monotonic()

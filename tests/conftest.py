@@ -8,7 +8,6 @@ import sys
 import time
 
 import pytest
-from lab_answers import nothing_runs_on
 
 from helpers import figures, predict, progress
 from tools import browser, labs, notebooks
@@ -88,6 +87,8 @@ def told_after(monkeypatch, tmp_path):
 @pytest.fixture
 def nothing_is_left():
     """A test that leaves something running fails."""
+    from lab_answers import nothing_runs_on  # what only the labs' tests need
+
     with nothing_runs_on():
         yield
 
