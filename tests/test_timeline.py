@@ -361,19 +361,19 @@ def test_a_failure_that_is_passed_on():
 
 def test_a_caller_that_gives_up_and_a_service_that_works_on():
     with (
-        a_service("payments", work=0.3) as url,
+        a_service("payments", work=0.5) as url,
         timeline() as t,
         pytest.raises(requests.Timeout),
     ):
         requests.get(url, timeout=0.1)
-    assert 0.1 <= t.waited("customer") < 0.3
-    assert t.worked("payments") >= 0.3  # leaving the block waited for its end
+    assert 0.1 <= t.waited("customer") < 0.5
+    assert t.worked("payments") >= 0.5  # leaving the block waited for its end
     assert [arrow.kind for arrow in t.arrows] == ["request"]
     picture = Picture(t)
     picture.check()
     assert picture.reasons == ["timed out"] and len(picture.crosses) == 1
     assert re.fullmatch(
-        r"Customer waits 0.[12]\d s, of which Payments works .*", headline(t)
+        r"Customer waits 0.[1-4]\d s, of which Payments works .*", headline(t)
     )
 
 
