@@ -124,11 +124,11 @@ def test_the_next_service_being_down_is_a_503_until_it_is_back():
 
 
 def test_too_slow_is_a_504_and_the_charge_may_still_happen():
-    pay = serve(payments.create_app(work_seconds=0.5))
+    pay = serve(payments.create_app(work_seconds=1))
     first = serve(orders.create_app(0, payments_url=pay.url, timeout=0.2))
     begin = time.perf_counter()
     assert_problem(order(first), 504, "Payments gave no answer within 0.2 s")
-    assert 0.2 <= time.perf_counter() - begin < 0.5
+    assert 0.2 <= time.perf_counter() - begin < 1
     assert requests.get(first.url + "/orders", timeout=5).json() == []
     deadline = time.monotonic() + 5
     while not (charges := requests.get(pay.url + "/charges", timeout=5).json()):

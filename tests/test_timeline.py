@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import re
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -433,12 +434,18 @@ def test_publish_and_work_later(stream):
     assert len(picture.bars("working", "payments")) == 1
 
 
-def test_polls_that_bring_nothing_are_not_drawn(stream):
+@pytest.fixture
+def patient(monkeypatch):
+    """Leaving a block waits for long, if it waits at all."""
+    monkeypatch.setattr(sys.modules["helpers.timeline"], "PATIENCE", 3.0)
+
+
+def test_polls_that_bring_nothing_are_not_drawn(stream, patient):
     with workers(stream, "payments", "w1", "w2"):
         before = time.monotonic()
         with timeline() as t:
             time.sleep(0.2)
-        assert time.monotonic() - before < 0.6
+        assert time.monotonic() - before < 2
     assert len(t.spans) >= 2 and t.activities == []
 
 
@@ -715,14 +722,14 @@ def test_an_exception_in_the_block_comes_out_and_the_timeline_is_closed():
     assert t.services == ["customer", "payments"]
 
 
-def test_an_interrupt_is_not_held_up():
-    with a_service("payments", work=1) as url:
+def test_an_interrupt_is_not_held_up(patient):
+    with a_service("payments", work=1.5) as url:
         before = time.monotonic()
         with pytest.raises(KeyboardInterrupt), timeline():
             with contextlib.suppress(requests.Timeout):
                 requests.get(url, timeout=0.05)
             raise KeyboardInterrupt
-        assert time.monotonic() - before < 0.45
+        assert time.monotonic() - before < 1.3
 
 
 def test_nested_timelines_each_show_their_own_block():
@@ -764,7 +771,7 @@ def test_leaving_a_block_takes_no_longer_than_it_must():
     assert sorted(times)[2] < 0.09
 
 
-def test_a_server_that_is_not_traced_is_not_waited_for_long():
+def test_a_server_that_is_not_traced_is_not_waited_for_long(patient):
     import http.server
 
     class Quiet(http.server.BaseHTTPRequestHandler):
@@ -780,7 +787,7 @@ def test_a_server_that_is_not_traced_is_not_waited_for_long():
         with timeline() as t:
             requests.get(f"http://127.0.0.1:{server.server_port}")
             left = time.monotonic()
-        assert time.monotonic() - left < 0.45
+        assert time.monotonic() - left < 2
         server.shutdown()
     assert headline(t).endswith("and nobody works for it meanwhile")
     Picture(t).check()
