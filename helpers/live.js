@@ -594,8 +594,8 @@ class Player {
     this.spoken.setAttribute("aria-live", "polite");
     this.motion.addEventListener("change", () => this.arrived());
     this.visible = true; // a film waits until it can be seen
-    new IntersectionObserver(([entry]) => {
-      this.visible = entry.isIntersecting;
+    new IntersectionObserver((changes) => {
+      this.visible = changes.at(-1).isIntersecting; // on a busy machine several come at once
       this.wake();
     }).observe(root);
     root.style.maxWidth = `${Math.max(this.picture.svg.width.baseVal.value, 780)}px`;
