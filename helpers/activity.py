@@ -202,7 +202,7 @@ class _Reading:
             for span in self.spans
             if _worker(span) == _worker(ack) and span.start >= sent.start
         )
-        return min(sent.end or sent.start, ack.start, *signs)
+        return min(sent.end or sent.start, *signs)  # one of the signs is the ack
 
     def _show_delivery(self, delivery: "_Delivery", reads: list[float]) -> None:
         """A batch is worked off one message after the other; each ends with its acknowledgement."""

@@ -38,7 +38,7 @@ class Timeline:
                 f"client={client!r}: give the caller a name, such as 'customer'"
             )
         self.client = client
-        self._opened = self._closed = None
+        self._listens_since = self._opened = self._closed = None
         self._spans: dict[str, Span] = {}
         self._lock = threading.Lock()
 
