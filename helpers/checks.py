@@ -16,7 +16,8 @@ expected, what came out and where to look.
 Whatever the learner's functions do is dealt with here. They get a time limit for each
 call; what they print is shown below the verdict; where they raise, their own line is shown.
 Code that a service or a worker calls, in a thread of its own, goes in by `guard`. What the
-learner's code has started and left running ends with the check.
+learner's code has started and left running ends with the check. What a check refuses while
+the machine stands still is no verdict: it runs once more.
 """
 
 from __future__ import annotations
@@ -39,10 +40,13 @@ from typing import NamedTuple, NoReturn
 from helpers import progress, registry
 from helpers.broker import Broker
 from helpers.claims import Condition, report, short
+from helpers.stalls import StallWatch
 
 LIMIT = 10.0  # seconds that one call of the learner's code may take
 ENDING = 0.5  # seconds that are spent on ending a call which has not come back
 LEARNERS = "learner's code"  # the name of the threads in which it is called
+STALL = 0.1  # seconds; a machine that stands still for longer may break a right answer
+AGAIN_WITHIN = 3.0  # seconds since its start in which a check may begin once more
 PRINTED_LINES = 10  # of the learner's prints, shown below the verdict
 
 
@@ -76,11 +80,15 @@ def judge(name: str, title: str, *, hint: str = "", limit: float = LIMIT) -> Cal
 
         @functools.wraps(function)
         def check(*args: object, **kwargs: object) -> None:
-            given = signature.bind(*args, **kwargs)
-            run = _Check(name, title, hint, limit, function.__code__)
-            for argument, value in given.arguments.items():
-                given.arguments[argument] = run.accept(argument, value)
-            run(lambda: function(*given.args, **given.kwargs))
+            given = signature.bind(*args, **kwargs).arguments
+
+            def once() -> None:
+                run = _Check(name, title, hint, limit, function.__code__)
+                accepted = {each: run.accept(each, given[each]) for each in given}
+                answer = inspect.BoundArguments(signature, accepted)
+                run(lambda: function(*answer.args, **answer.kwargs))
+
+            _fairly(once)
             if trouble := progress.note(
                 "checks", f"{lab}/{function.__name__}", passed=True
             ):
@@ -89,6 +97,24 @@ def judge(name: str, title: str, *, hint: str = "", limit: float = LIMIT) -> Cal
         return check
 
     return decorate
+
+
+def _fairly(once: Callable[[], None]) -> None:
+    """Run a check; if it refuses while the machine stands still, it judges once more, if in time."""
+    start = time.monotonic()
+    while True:
+        watch = StallWatch()
+        try:
+            with watch:
+                return once()
+        except Refused as refusal:
+            if watch.longest < STALL:
+                raise
+            if time.monotonic() - start > AGAIN_WITHIN:
+                raise Refused(
+                    f"{refusal}\n  Meanwhile this machine stood still for {watch.longest:.1f} s, "
+                    "which may be the cause: run this cell once more."
+                ) from refusal.__cause__
 
 
 def expect(

@@ -28,6 +28,7 @@ from helpers.labs.crew import Crew
 from helpers.labs.placed import Ledgers, PlacedStream, Shop
 from helpers.labs.spike import MOST, RATE, SERVICE_SECONDS
 from helpers.predict import reveal
+from helpers.stalls import overslept
 from helpers.streams import Backlog, backlog
 
 # As the lab gives them to the learner, with those of helpers.labs.spike.
@@ -436,7 +437,7 @@ def _left_in_line(workers: int, seconds: float, fair: bool = False) -> int:
                 came += 1
             if not (left := stream.left("payments", unread=True)):
                 break
-            stalled = spike.overslept(0.01)
+            stalled = overslept(0.01)
             began += stalled if fair else 0
     return left
 

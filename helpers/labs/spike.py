@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from helpers.labs.crew import Crew
+from helpers.stalls import overslept
 from helpers.streams import Backlog
 
 # As the lab gives them to the learner.
@@ -167,13 +168,6 @@ def _patience(
     if told.drained is None:
         return max(closing, told.spike[1] + told.longest) + 0.5
     return min(max(closing, moved + told.stalled + GRACE), closing + 6) + 0.5
-
-
-def overslept(seconds: float) -> float:
-    """Sleep; return how much longer it was than it may be on a machine that is just busy."""
-    start = time.monotonic()
-    time.sleep(seconds)
-    return max(0.0, time.monotonic() - start - seconds - 0.05)
 
 
 class _publishing(threading.Thread):
