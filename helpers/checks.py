@@ -37,7 +37,7 @@ from contextlib import redirect_stdout
 from types import CodeType, FrameType
 from typing import NamedTuple, NoReturn
 
-from helpers import progress, registry
+from helpers import outputs, progress, registry
 from helpers.broker import Broker
 from helpers.claims import Condition, report, short
 from helpers.stalls import StallWatch
@@ -46,7 +46,7 @@ LIMIT = 10.0  # seconds that one call of the learner's code may take
 ENDING = 0.5  # seconds that are spent on ending a call which has not come back
 LEARNERS = "learner's code"  # the name of the threads in which it is called
 STALL = 0.1  # seconds; a machine that stands still for longer may break a right answer
-AGAIN_WITHIN = 3.0  # seconds since its start in which a check may begin once more
+AGAIN_WITHIN = 4.5  # seconds since its start in which a check may begin once more
 PRINTED_LINES = 10  # of the learner's prints, shown below the verdict
 
 
@@ -82,11 +82,11 @@ def judge(name: str, title: str, *, hint: str = "", limit: float = LIMIT) -> Cal
         def check(*args: object, **kwargs: object) -> None:
             given = signature.bind(*args, **kwargs).arguments
 
-            def once() -> None:
+            def once() -> str:
                 run = _Check(name, title, hint, limit, function.__code__)
                 accepted = {each: run.accept(each, given[each]) for each in given}
                 answer = inspect.BoundArguments(signature, accepted)
-                run(lambda: function(*answer.args, **answer.kwargs))
+                return run(lambda: function(*answer.args, **answer.kwargs))
 
             _fairly(once)
             if trouble := progress.note(
@@ -99,22 +99,32 @@ def judge(name: str, title: str, *, hint: str = "", limit: float = LIMIT) -> Cal
     return decorate
 
 
-def _fairly(once: Callable[[], None]) -> None:
-    """Run a check; if it refuses while the machine stands still, it judges once more, if in time."""
+def _fairly(once: Callable[[], str]) -> None:
+    """Run a check, and tell how it ended: what it shows, and its text or the refusal.
+
+    What it refuses while the machine stands still, it judges once more if there is time.
+    """
     start = time.monotonic()
     while True:
-        watch = StallWatch()
-        try:
-            with watch:
-                return once()
-        except Refused as refusal:
-            if watch.longest < STALL:
-                raise
-            if time.monotonic() - start > AGAIN_WITHIN:
-                raise Refused(
-                    f"{refusal}\n  Meanwhile this machine stood still for {watch.longest:.1f} s, "
-                    "which may be the cause: run this cell once more."
-                ) from refusal.__cause__
+        said, refusal = "", None
+        with outputs.held() as shown, StallWatch() as watch:
+            try:
+                said = once()
+            except Refused as error:
+                refusal = error
+        spoilt = refusal is not None and watch.longest >= STALL
+        if not spoilt or time.monotonic() - start > AGAIN_WITHIN:
+            break
+    for display in shown:
+        display()
+    if spoilt:
+        raise Refused(
+            f"{refusal}\n  Meanwhile this machine stood still for {watch.longest:.1f} s, "
+            "which may be the cause: run this cell once more."
+        ) from refusal.__cause__
+    if refusal:
+        raise refusal
+    print(said)
 
 
 def expect(
@@ -285,8 +295,8 @@ class _Check:
             return _Learners(self, value)
         return value
 
-    def __call__(self, body: Callable[[], object]) -> None:
-        """Run the check's body; print the verdict or raise `Refused`."""
+    def __call__(self, body: Callable[[], object]) -> str:
+        """Run the check's body; return the verdict or raise `Refused`."""
         token, case = _current.set(self), _situation.set("")
         threads, running = set(threading.enumerate()), registry.running()
         printed = io.StringIO()
@@ -308,11 +318,10 @@ class _Check:
             raise Refused(
                 str(refusal) + (f"\n{said}" if said else "")
             ) from refusal.__cause__
-        print(f"✓ {self.name}: {self.title}")
+        passed = [f"✓ {self.name}: {self.title}"]
         if isinstance(verdict, str) and verdict:
-            print(f"  {verdict}")
-        if said:
-            print(said)
+            passed.append(f"  {verdict}")
+        return "\n".join([*passed, said] if said else passed)
 
     def end_what_is_left(
         self, threads: set[threading.Thread], running: list[registry.Running]

@@ -18,6 +18,7 @@ import zlib
 from functools import cache, lru_cache
 from pathlib import Path
 
+from helpers import outputs
 from helpers.names import service_name
 
 SYNC = "#0072B2"
@@ -197,6 +198,10 @@ def show(fig, alt: str) -> None:
     The text is compared when a notebook is validated: leave out what differs from run to run,
     or write it as a number with a unit.
     """
+    outputs.show(lambda: _display(fig, alt))
+
+
+def _display(fig, alt: str) -> None:
     from IPython.display import display
 
     data, metadata = mimebundle(fig, alt)

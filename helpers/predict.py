@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from numbers import Real
 
-from helpers import forms, progress
+from helpers import forms, outputs, progress
 
 Value = str | float
 SECONDS = {"µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
@@ -94,7 +94,7 @@ def reveal(name: str, came_out: Value, *, because: str = "") -> None:
         "predictions", name, predicted=guess, unit=asked.unit, came_out=_kept(outcome)
     )
     asked.finish()
-    _display(verdict, because, said)
+    outputs.show(lambda: _display(verdict, because, said))
 
 
 def mark_prediction(name: str, ax, axis: str = "x") -> None:

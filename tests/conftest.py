@@ -1,5 +1,6 @@
 """Programs that some tests need: skipped without them on your machine, never in CI."""
 
+import gc
 import os
 import shutil
 import socket
@@ -33,6 +34,16 @@ def pytests_own_folder(tmp_path_factory):
     tmp_path_factory.getbasetemp()
 
 
+@pytest.fixture(autouse=True)
+def no_long_collection():
+    """The garbage of the tests before is collected now, and what they keep is left alone.
+
+    After a thousand tests a full collection stops this process, and all services in it, for 0.8 s.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def chromium():
     """The path of Chromium or Chrome, for playwright's ``executable_path``."""
@@ -53,7 +64,7 @@ def shown(monkeypatch):
     """The pictures that were shown, as pairs (figure, alternative text); none is drawn."""
     shown = []
     monkeypatch.setattr(
-        figures, "show", lambda figure, alt: shown.append((figure, alt))
+        figures, "_display", lambda figure, alt: shown.append((figure, alt))
     )
     return shown
 

@@ -19,6 +19,11 @@ from helpers.timeline import timeline
 
 
 @pytest.fixture(autouse=True)
+def no_long_collection():
+    """Left out: here it is a run that holds the garbage collector back, and lets it go again."""
+
+
+@pytest.fixture(autouse=True)
 def nothing_left_running():
     """No thread of a run, and no setting of the interpreter's, outlives it."""
     interval = sys.getswitchinterval()

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from helpers import checks
+from helpers import checks, figures
 from helpers.checks import Refused, expect, task
 from helpers.stalls import StallWatch, overslept
 
@@ -53,6 +53,31 @@ def test_what_a_stall_has_spoilt_is_judged_once_more(capsys):
     check(answer)
     assert left == []
     assert capsys.readouterr().out == "✓ Task 1: answer at once\n"
+
+
+def test_only_the_last_run_is_shown(shown):
+    left = [STALL, 0]
+
+    @task(1, "answer at once")
+    def check(fn):
+        stand_still(slow := left.pop(0))
+        figures.show(f"picture {slow}", "alt")
+        expect("what comes", fn(slow), equals="in time")
+        assert shown == []  # until it is certain
+
+    check(answer)
+    assert shown == [("picture 0", "alt")]
+
+
+def test_a_refusal_comes_after_what_it_shows(shown):
+    @task(1, "answer at once")
+    def check(fn):
+        figures.show("picture", "alt")
+        expect("what comes", fn(True), equals="in time")
+
+    with pytest.raises(Refused):
+        check(answer)
+    assert shown == [("picture", "alt")]
 
 
 def test_without_a_stall_a_refusal_stands(monkeypatch):
