@@ -34,12 +34,13 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stdout
-from types import CodeType, FrameType
+from types import CodeType
 from typing import NamedTuple, NoReturn
 
-from helpers import outputs, progress, registry
+from helpers import outputs, progress, registry, stacks
 from helpers.broker import Broker
 from helpers.claims import Condition, report, short
+from helpers.stacks import Place
 from helpers.stalls import StallWatch
 
 LIMIT = 10.0  # seconds that one call of the learner's code may take
@@ -332,7 +333,18 @@ class _Check:
             # A broker that the check has started is of use to the next one, too.
             if thing not in running and not isinstance(thing, Broker):
                 thing.stop()
-        _end(set(threading.enumerate()) - threads, if_in=self.is_learners)
+        _end(self.in_learners_code(set(threading.enumerate()) - threads))
+
+    def in_learners_code(
+        self, threads: set[threading.Thread]
+    ) -> list[threading.Thread]:
+        """Those of the threads that are in a call of the learner's code."""
+        at = stacks.of_threads() if threads else {}
+        return [
+            thread
+            for thread in threads
+            if any(map(self.is_learners, at.get(thread.ident, [])))
+        ]
 
     def refusal(self, what: str, hint: str = "", **facts: str) -> Refused:
         if self.meanwhile:
@@ -348,10 +360,10 @@ class _Check:
 
     def raised(self, error: BaseException) -> Refused:
         """The refusal for an exception, with the learner's line if it comes from there."""
-        frames = list(traceback.walk_tb(error.__traceback__))
-        place = self.line(frames)
+        places = list(self.places_of(error))
+        place = self.line(places)
         what = f"your code raised {_named(error)}"
-        if isinstance(error, NotImplementedError) and self.is_learners(frames[-1][0]):
+        if isinstance(error, NotImplementedError) and self.is_learners(places[-1]):
             refusal = Refused(self.to_do(error))
             self.note(what, place, to_do=str(refusal))
         elif place:
@@ -378,33 +390,32 @@ class _Check:
 
     def hung(self, limit: float, thread: threading.Thread) -> Refused:
         """The refusal for a call that has not come back, with the line it is at."""
-        frame = sys._current_frames().get(thread.ident)
-        frames = reversed(list(traceback.walk_stack(frame))) if frame else ()
-        what, place = (
-            f"your code did not come back within {limit:g} s",
-            self.line(frames),
-        )
+        what = f"your code did not come back within {limit:g} s"
+        place = self.line(reversed(stacks.of_threads().get(thread.ident, [])))
         self.note(what, place)
         return self.told(what, case=_situation.get(), at=place)
 
-    def line(self, frames: Iterable[tuple[FrameType, int]]) -> str:
-        """The learner's own line that is furthest in: "line 3, in charge(): reply = …"."""
-        place = ""
-        for frame, number in frames:
-            if self.is_learners(frame):
-                code = linecache.getline(frame.f_code.co_filename, number).strip()
-                name = frame.f_code.co_name
-                place = f"line {number}" + (
-                    "" if name.startswith("<") else f", in {name}()"
-                )
-                place += f": {code}" if code else ""
-        return place
+    def places_of(self, error: BaseException) -> Iterator[Place]:
+        """Where an exception has come through, the outermost first, but for the check's own code."""
+        for frame, number in traceback.walk_tb(error.__traceback__):
+            code = frame.f_code
+            if code is not self.code:
+                yield Place(code.co_filename, number, code.co_name)
 
-    def is_learners(self, frame: FrameType) -> bool:
-        file = frame.f_code.co_filename
-        return frame.f_code is not self.code and (
-            file in self.files or "ipykernel_" in file
-        )
+    def line(self, places: Iterable[Place]) -> str:
+        """The last of them that is the learner's own: "line 3, in charge(): reply = …"."""
+        found = ""
+        for place in filter(self.is_learners, places):
+            code = linecache.getline(place.file, place.line).strip()
+            found = f"line {place.line}"
+            if not place.function.startswith("<"):
+                found += f", in {place.function}()"
+            if code:
+                found += f": {code}"
+        return found
+
+    def is_learners(self, place: Place) -> bool:
+        return place.file in self.files or "ipykernel_" in place.file
 
 
 class _Trouble(NamedTuple):
@@ -452,22 +463,11 @@ class _Learners:
         return outcome["value"]
 
 
-def _end(
-    threads: Iterable[threading.Thread],
-    if_in: Callable[[FrameType], bool] = lambda frame: True,
-) -> None:
-    """Raise SystemExit in threads of the learner's, wherever they are, until they have ended.
+def _end(threads: Iterable[threading.Thread]) -> None:
+    """Raise SystemExit in these threads, wherever they are, until they have ended.
 
     A thread that sleeps, or waits for a reply, takes it when that is over; we do not wait for it.
-    if_in: which frames make a thread the learner's.
     """
-    frames = sys._current_frames()
-    left = [
-        thread
-        for thread in threads
-        # The ident of a thread that has ended may be another one's by now.
-        if thread.is_alive() and any(map(if_in, _frames(frames.get(thread.ident))))
-    ]
     raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
     deadline = time.monotonic() + ENDING
     hook, thread_hook = sys.unraisablehook, threading.excepthook
@@ -475,20 +475,15 @@ def _end(
     sys.unraisablehook = lambda info: info.exc_type is SystemExit or hook(info)
     threading.excepthook = lambda info: info.exc_type is SystemExit or thread_hook(info)
     try:
-        while left and time.monotonic() < deadline:
+        # The ident of a thread that has ended may be another one's by now.
+        while left := [thread for thread in threads if thread.is_alive()]:
+            if time.monotonic() > deadline:
+                break
             for thread in left:
                 raise_in(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
             left[0].join(0.02)
-            left = [thread for thread in left if thread.is_alive()]
     finally:
         sys.unraisablehook, threading.excepthook = hook, thread_hook
-
-
-def _frames(frame: FrameType | None) -> Iterator[FrameType]:
-    """The frames of a thread, from the innermost out; none when it has ended."""
-    while frame:
-        yield frame
-        frame = frame.f_back
 
 
 # -- A stub outside of a check ----------------------------------------------------------

@@ -18,8 +18,6 @@ as they are dragged. `measure` is a plain function too; it runs when its button 
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import html
 import inspect
 import itertools
@@ -29,7 +27,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from helpers import scripts
+from helpers import garbage, scripts
 from helpers.controls import check_position, extremes
 
 NOTHING_RUNS = "No service is running. If this needs one, run the cells above again."
@@ -214,8 +212,9 @@ def _explore_class() -> type:
                 return figures.svg(self.figure)
 
         def _redraw(self, quick: bool = False) -> None:
-            # Locked until it is sent, so that pictures come in order.
-            with figures.drawing, _no_garbage_collection():
+            # Locked until it is sent, so that pictures come in order; and to collect the
+            # much garbage that a drawing makes would be a pause or two in it.
+            with figures.drawing, garbage.left_for_later():
                 if not quick:
                     self._layout.forget()
                 self._picture.value = self._drawn()
@@ -312,18 +311,6 @@ def _take_over(widget: object, draw: Callable) -> None:
     if old := _widgets.get(key):
         old.stop()
     _widgets[key] = widget
-
-
-@contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Collect garbage afterwards: a drawing makes so much that it would pause a time or two."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _button(label: str, tooltip: str, pressed: Callable[[], None]):
