@@ -582,7 +582,7 @@ WRONG_VERDICTS = [
      ["charged orders with two mails", "exactly 0", "slow-1, tok_visa"]),
     ("acknowledges first", "no recommendations",
      [(ACK, ""), ("            try:\n                do", ACK + "            try:\n                do")],
-     ["charged orders that Recommendations does not know", "exactly 0", "no-1, tok_visa"]),
+     ["charged orders ", "exactly 0", ", tok_visa"]),  # a mail under way may be lost, too
     ("raises", "calm", [(BUY, BUY + "    raise ValueError('what now?')\n")],
      ["your code raised ValueError: what now?", "case: in the scenario “calm”",
       "in checkout(): raise ValueError"]),
